@@ -1,0 +1,41 @@
+"""What can go wrong, in a form a user can act on.
+
+Every error that a user can cause is a `FacevaeError`. Its text is one sentence or two: what is wrong, with which value
+or file, and what to do next. The command line prints that text and leaves with `exit_code`; it never shows a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class FacevaeError(Exception):
+    """Something could not be done. The base of every error that facevae raises on purpose."""
+
+    exit_code: int = 1
+
+
+class UsageError(FacevaeError):
+    """The request itself is wrong: a value out of range, a name that does not exist, options that exclude each other."""
+
+    exit_code = 2
+
+
+class DataError(FacevaeError):
+    """A file is missing, unreadable, damaged, or of another kind than the one needed."""
+
+
+class MismatchError(FacevaeError):
+    """Two files do not belong together, such as latents and the weights that did not make them."""
+
+
+class TrainingError(FacevaeError):
+    """Training cannot go on, for instance because the loss is no longer finite."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `" Did you mean X?"` for the known name nearest to `name`, or an empty string when none is near."""
+    by_key = {candidate.casefold(): candidate for candidate in known}
+    nearest = get_close_matches(name.casefold(), by_key, n=1, cutoff=0.6)
+    return f" Did you mean {by_key[nearest[0]]}?" if nearest else ""
