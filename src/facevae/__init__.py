@@ -1,0 +1,67 @@
+"""facevae: train, sample, morph and look inside a variational autoencoder of faces.
+
+The functions here are the command line's commands, with the same names; `FaceModel` is a trained model. They are imported on
+first use, so that `import facevae` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from facevae.version import __version__
+
+if TYPE_CHECKING:
+    from facevae.config import ModelConfig as ModelConfig
+    from facevae.config import TrainConfig as TrainConfig
+    from facevae.errors import FacevaeError as FacevaeError
+    from facevae.model.latent_space import attribute_directions as attribute_directions
+    from facevae.storage.faces import Faces as Faces
+    from facevae.storage.latents import Latents as Latents
+    from facevae.storage.weights import FaceModel as FaceModel
+    from facevae.workflows.activations import activations as activations
+    from facevae.workflows.demo import demo as demo
+    from facevae.workflows.encode import encode as encode
+    from facevae.workflows.info import info as info
+    from facevae.workflows.morph import morph as morph
+    from facevae.workflows.prepare import prepare as prepare
+    from facevae.workflows.reconstruct import reconstruct as reconstruct
+    from facevae.workflows.sample import sample as sample
+    from facevae.workflows.train import train as train
+    from facevae.workflows.umap import umap as umap
+
+_HOMES = {
+    "FaceModel": "facevae.storage.weights",
+    "Faces": "facevae.storage.faces",
+    "FacevaeError": "facevae.errors",
+    "Latents": "facevae.storage.latents",
+    "ModelConfig": "facevae.config",
+    "TrainConfig": "facevae.config",
+    "attribute_directions": "facevae.model.latent_space",
+} | {
+    verb: f"facevae.workflows.{verb}"
+    for verb in (
+        "activations",
+        "demo",
+        "encode",
+        "info",
+        "morph",
+        "prepare",
+        "reconstruct",
+        "sample",
+        "train",
+        "umap",
+    )
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 - the names are those of _HOMES
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'facevae' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,5 @@
+"""`python -m facevae`."""
+
+from facevae.cli.main import main
+
+main()

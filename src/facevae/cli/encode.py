@@ -1,0 +1,55 @@
+"""`facevae encode`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facevae.cli.console import Reporter, binary_stdout, emit, read_paths, say
+from facevae.cli.options import Device, FacesFile, Json, Quiet, Strict, Weights
+from facevae.config import FACES_FILE
+
+EXAMPLE = "facevae encode > latents.h5"
+
+
+def encode(
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Images to encode; - reads their paths from stdin.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write. Default: standard output.")
+    ] = None,
+    faces: FacesFile = FACES_FILE,
+    weights: Weights = None,
+    device: Device = "auto",
+    strict: Strict = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Encode all of faces.h5, or the images given, to latents in HDF5.
+
+    Mean and log-variance of every posterior, with names, splits and attributes carried over.
+    """
+    if output is None or output == "-":
+        target = binary_stdout("redirect it (facevae encode > latents.h5) or name a file with -o FILE", as_json=as_json)
+    else:
+        target = None
+    from facevae.workflows.encode import encode as run
+
+    with Reporter(quiet=quiet) as report:
+        result = run(
+            read_paths(images) if images else None,
+            target or Path(str(output)),
+            faces=faces,
+            weights=weights,
+            device=device,
+            strict=strict,
+            report=report,
+        )
+    if not quiet:
+        say(f"{result.count:,} latents of {result.latent_dim} dimensions.")
+    paths = [result.output] if isinstance(result.output, Path) else []
+    skipped = [{"name": name, "reason": reason} for name, reason in result.skipped]
+    emit(paths, {"latents": result.count, "latent_dim": result.latent_dim, "skipped": skipped}, as_json=as_json)

@@ -1,0 +1,47 @@
+"""The app: every command with its module, and the entry point.
+
+The command modules import nothing heavy, so that `facevae --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from facevae.cli import activations, demo, encode, info, morph, prepare, reconstruct, sample, train, umap
+from facevae.cli.boundary import guarded
+from facevae.version import __version__
+
+app = typer.Typer(
+    name="facevae",
+    help="Train, sample, morph and look inside a variational autoencoder of faces.",
+    epilog="Start with: facevae demo - or, with CelebA in data/: facevae prepare --celeba-dir data/",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _module in (prepare, train, encode, sample, reconstruct, morph, umap, activations, info, demo):
+    _name = _module.__name__.rpartition(".")[2]
+    app.command(_name, epilog=f"Example: {_module.EXAMPLE}")(guarded(getattr(_module, _name)))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"facevae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Train, sample, morph and look inside a variational autoencoder of faces."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="facevae")

@@ -1,0 +1,26 @@
+"""The options that several commands share, in one wording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", "-w", metavar="FILE", help="Trained weights. Default: vae.safetensors in this folder."),
+]
+FacesFile = Annotated[Path, typer.Option("--faces", metavar="FILE", help="Prepared faces, as facevae prepare wrote them.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")]
+Scale = Annotated[
+    int | None,
+    typer.Option("--scale", metavar="N", help="Show faces enlarged N times. Default: to about 96 pixels."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image instead of leaving it out.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices; errors only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+PictureOutput = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FILE", help="The picture to write; - for standard output."),
+]

@@ -1,0 +1,54 @@
+"""`facevae sample`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from facevae.cli.console import Reporter, emit, picture_output
+from facevae.cli.options import Device, Json, Quiet, Scale, Weights
+from facevae.config import SAMPLE_COUNT
+
+EXAMPLE = "facevae sample -n 40 --seed 1 -o - | display"
+
+
+def sample(
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="How many faces.")] = SAMPLE_COUNT,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The picture to write, - for standard output; with --separate a folder. Default: samples.png, samples/.",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="For repeatable faces.")] = None,
+    temperature: Annotated[
+        float, typer.Option("--temperature", metavar="X", help="Standard deviation of z: below 1 more average faces.")
+    ] = 1.0,
+    separate: Annotated[bool, typer.Option("--separate", help="Single files, one a face, instead of one grid.")] = False,
+    scale: Scale = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Draw new faces from the latent space, as a grid or as single files."""
+    target = picture_output(output, as_json=as_json)
+    from facevae.workflows.sample import sample as run
+
+    with Reporter(quiet=quiet) as report:
+        result = run(
+            count,
+            target,
+            seed=seed,
+            temperature=temperature,
+            separate=separate,
+            scale=scale,
+            weights=weights,
+            device=device,
+            report=report,
+        )
+    emit(list(result.paths), {"faces": len(result.faces), "seed": seed}, as_json=as_json)

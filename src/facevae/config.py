@@ -1,0 +1,141 @@
+"""The single home of every default: frozen dataclasses and names, standard library only.
+
+The numbers are those of the reference (Foster, *Generative Deep Learning*, 2nd ed., chapter 3, and the note that trained it
+on CelebA); `docs/design.md` says where facevae departs from it and why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from facevae.errors import UsageError
+
+# The workspace: fixed names in the current directory, so that stages find each other's files.
+FACES_FILE = Path("faces.h5")
+WEIGHTS_FILE = Path("vae.safetensors")
+LATENTS_FILE = Path("latents.h5")
+SAMPLES_FILE = Path("samples.png")
+SAMPLES_DIRECTORY = Path("samples")
+RECONSTRUCTIONS_FILE = Path("reconstructions.png")
+MORPH_FILE = Path("morph.png")
+UMAP_FILE = Path("umap.png")
+ACTIVATIONS_DIRECTORY = Path("activations")
+DEMO_DIRECTORY = Path("facevae-demo")
+
+DEFAULT_ATTRIBUTE = "Attractive"
+SAMPLE_COUNT = 40
+"""The note shows 40 random faces."""
+RECONSTRUCT_COUNT = 10
+MORPH_STEPS = "-3,3"
+DEMO_FACES = 3000
+PICTURE_SCALE = 3
+"""Faces are shown enlarged this many times, 32 -> 96 as in the note."""
+ENCODE_BATCH = 512
+
+SplitName = Literal["train", "valid", "test", "all"]
+SPLIT_NAMES: tuple[str, ...] = get_args(SplitName)
+SPLIT_CODES: dict[str, int] = {"train": 0, "valid": 1, "test": 2}
+"""CelebA's own numbers in `list_eval_partition.txt`."""
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UsageError(message)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of the network. The defaults are the reference: 32x32 RGB, 128 channels, 200 latent dimensions.
+
+    `negative_slope` is that of the leaky ReLU and `norm_epsilon` that of batch normalisation: Keras' defaults, which the
+    reference uses (PyTorch's own are 0.01 and 1e-5).
+    """
+
+    image_size: int = 32
+    channels: int = 128
+    latent_dim: int = 200
+    negative_slope: float = 0.3
+    norm_epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        size = self.image_size
+        _require(
+            isinstance(size, int) and 16 <= size <= 512 and size & (size - 1) == 0,
+            f"An image size of {size} does not fit the network: use a power of two from 16 to 512, such as 32 or 64.",
+        )
+        _require(
+            isinstance(self.channels, int) and 1 <= self.channels <= 4096,
+            f"A width of {self.channels} channels is out of range: use a whole number from 1 to 4096 (reference: 128).",
+        )
+        _require(
+            isinstance(self.latent_dim, int) and 1 <= self.latent_dim <= 65536,
+            f"A latent dimension of {self.latent_dim} is out of range: "
+            "use a whole number from 1 to 65536 (reference: 200).",
+        )
+        _require(
+            0.0 <= self.negative_slope < 1.0,
+            f"A leaky ReLU slope of {self.negative_slope} is out of range: use a number from 0 up to 1 (reference: 0.3).",
+        )
+        _require(self.norm_epsilon > 0.0, f"A batch norm epsilon of {self.norm_epsilon} is not positive.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a plain dictionary, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Build from `to_dict`'s result; unknown keys are refused with a `UsageError`."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        _require(not unknown, f"The model configuration has unknown entries: {', '.join(unknown)}.")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. The defaults are the reference run.
+
+    The loss of one image is `reconstruction_weight` x (mean squared error over its pixels and colours, in [0, 1])
+    + `kl_weight` x (KL divergence in nats, summed over the latent units).
+
+    `reconstruction_weight` matters more than any other number here. At 1 (an unweighted mean beside a summed KL) the posterior
+    collapses and every reconstruction is the same grey face. The reference's 2000 keeps about 20 of 200 units active on 32x32
+    faces, with soft reconstructions and faint edits; 20 times that keeps them all, and random samples get rougher.
+    """
+
+    epochs: int = 10
+    batch_size: int = 500
+    learning_rate: float = 5e-4
+    reconstruction_weight: float = 2000.0
+    kl_weight: float = 1.0
+    seed: int = 0
+    split: SplitName = "train"
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, f"{self.epochs} epochs are too few: use a whole number of at least 1.")
+        _require(
+            self.batch_size >= 2,
+            f"A batch size of {self.batch_size} is too small: batch normalisation needs at least 2 images.",
+        )
+        for name in ("learning_rate", "reconstruction_weight"):
+            value = getattr(self, name)
+            _require(
+                0.0 < value < float("inf"),
+                f"A {name.replace('_', ' ')} of {value} is out of range: use a number above 0.",
+            )
+        _require(
+            0.0 <= self.kl_weight < float("inf"),
+            f"A KL weight of {self.kl_weight} is out of range: use a number from 0 on.",
+        )
+        _require(0 <= self.seed < 2**63, f"A seed of {self.seed} is out of range: use a whole number from 0 to 2^63 - 1.")
+        _require(
+            self.split in SPLIT_NAMES, f"There is no split {self.split}: use one of {', '.join(SPLIT_NAMES)}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a plain dictionary, for JSON."""
+        return asdict(self)

@@ -1,0 +1,588 @@
+"""CelebA and plain folders of faces: where the images lie, what the tables say of them, and how to read them.
+
+CelebA reaches people in several shapes: the official folders (`Img`, `Anno`, `Eval`), torchvision's `celeba` folder,
+Kaggle's doubled folder with csv tables, or just the archive with the tables beside it. All of them are recognised, and
+the archive is read without unpacking it. Source: Liu et al., "Deep Learning Face Attributes in the Wild", ICCV 2015.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import threading
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from facevae.errors import DataError
+from facevae.storage.images import IMAGE_SUFFIXES
+from facevae.storage.output import describe_os_error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+IMAGE_FOLDER = "img_align_celeba"
+ARCHIVE = "img_align_celeba.zip"
+ATTRIBUTE_TABLE = "list_attr_celeba"
+PARTITION_TABLE = "list_eval_partition"
+
+_TABLE_SUFFIXES = (".txt", ".csv")
+_BASES = ("", "celeba", "CelebA")
+_PARTS = ("", "Img", "Anno", "Eval")
+_VALUES = {"-1": 0, "0": 0, "1": 1}  # whether the image has the attribute
+_SPLITS = {"0": 0, "1": 1, "2": 2}
+
+
+class FaceReader(Protocol):
+    """Gives the bytes of the images of a `FaceSource`; several threads may call it at once."""
+
+    def read(self, name: str) -> bytes:
+        """Return the file of one image. Raises DataError when it is missing or damaged."""
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSource:
+    """The images found, what the tables say of them, and what the user should know.
+
+    Attributes:
+        location: the archive or folder that holds the images.
+        names: N file names, sorted: base names (`000001.jpg`) for CelebA, relative POSIX paths for anything else.
+        attribute_names: A names in the table's order, empty where there are none.
+        attributes: int8 array (N, A) in {-1, 1}, or None.
+        split: uint8 array (N) with 0 train, 1 valid, 2 test, or None.
+        notices: sentences for the user.
+        left_out: names of images that the tables do not hold, each with the reason.
+    """
+
+    location: Path
+    names: tuple[str, ...]
+    attribute_names: tuple[str, ...]
+    attributes: NDArray[np.int8] | None
+    split: NDArray[np.uint8] | None
+    notices: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+    @contextmanager
+    def open(self) -> Iterator[FaceReader]:
+        """Open the archive, once, or the folder, and give its reader."""
+        if self.location.is_dir():
+            yield _FolderReader(self.location)
+            return
+        with _open_archive(self.location) as archive:
+            yield _ArchiveReader(self.location, archive)
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeTable:
+    """The `names` of A attributes, the file names of N `images`, and their `values`: int8 (N, A) in {-1, 1}."""
+
+    names: tuple[str, ...]
+    images: tuple[str, ...]
+    values: NDArray[np.int8]
+
+
+# ---------------------------------------------------------------------------------------------- finding
+
+
+def find_faces(directory: Path, *, with_attributes: bool = True) -> FaceSource:
+    """Find the images and tables of CelebA, or a plain folder of images, in a directory.
+
+    Args:
+        directory: any of the layouts in the module's description, the image folder itself, or a zip file.
+        with_attributes: whether the attribute table is read. Without, the partition is used where there is one;
+            with, CelebA must have both.
+
+    Raises:
+        DataError: the directory, the images or a table is missing or unreadable; the text says which, and where it
+            was looked for.
+    """
+    try:
+        return _find_faces(directory, with_attributes)
+    except OSError as error:
+        raise DataError(f"{error.filename or directory} cannot be read: {describe_os_error(error)}.") from error
+
+
+def _find_faces(directory: Path, with_attributes: bool) -> FaceSource:
+    _check_directory(directory)
+    images = _find_images(directory)
+    tables = _find_tables(directory, images)
+    if images is None:
+        images = _find_plain_images(directory, tables)
+    images, left_out = _without_odd_names(images)
+    if not images.is_celeba and not tables.found:
+        return _plain_source(images, left_out)
+    attribute_path, partition_path = tables.attributes, tables.partition
+    if with_attributes and (attribute_path is None or partition_path is None):
+        raise _missing_tables(images.location, tables)
+    table = read_attribute_table(attribute_path) if with_attributes and attribute_path is not None else None
+    partition = read_partition(partition_path) if partition_path is not None else None
+    return _join(
+        images,
+        (attribute_path, table) if attribute_path is not None and table is not None else None,
+        (partition_path, partition) if partition_path is not None and partition is not None else None,
+        left_out,
+    )
+
+
+@dataclass(frozen=True)
+class _Images:
+    location: Path
+    names: tuple[str, ...]
+    is_celeba: bool  # found under CelebA's own name, so that its tables are expected
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Tables:
+    attributes: Path | None
+    partition: Path | None
+    looked_in: tuple[Path, ...]
+
+    @property
+    def found(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.attributes, self.partition) if path is not None)
+
+
+def _check_directory(directory: Path) -> None:
+    if directory.is_dir() or (directory.is_file() and directory.suffix.lower() == ".zip"):
+        return
+    if directory.exists():
+        raise DataError(f"{directory} is a file: give the folder that holds {ARCHIVE}, or a folder of images.")
+    raise DataError(f"There is no folder {directory}: give the folder that holds {ARCHIVE}, or a folder of images.")
+
+
+def _find_images(directory: Path) -> _Images | None:
+    """Find images under CelebA's names, or in the archive that was given itself."""
+    if directory.is_file():
+        return _archive_images(directory)
+    if _actual_name(directory) == IMAGE_FOLDER and not (directory / ARCHIVE).is_file():
+        return _folder_images(directory)
+    for place in _existing(directory / base / part for base in _BASES for part in _PARTS):
+        archive, folder = place / ARCHIVE, place / IMAGE_FOLDER
+        if archive.is_file():
+            # Of the two the archive is read: one open file instead of 200,000, and never half unpacked. Someone who
+            # edited the unpacked images can name that folder, and the notice says so.
+            images = _archive_images(archive)
+            if not folder.is_dir():
+                return images
+            notice = f"{archive} is read, not the folder {folder} beside it: name that folder to read it instead."
+            return replace(images, notices=(notice,))
+        if folder.is_dir():
+            return _folder_images(folder)
+    return None
+
+
+def _archive_images(path: Path) -> _Images:
+    is_celeba = path.name == ARCHIVE
+    with _open_archive(path) as archive:
+        members = [name for name in archive.namelist() if _is_image(name)]
+    if not members:
+        raise DataError(f"{path} holds no images ({_suffixes()}).")
+    bases = {PurePosixPath(name).name for name in members}
+    if len(bases) < len(members) and is_celeba:
+        raise DataError(f"{path} holds several images of the same name, which CelebA's does not: fetch it again.")
+    is_flat = len({PurePosixPath(name).parent for name in members}) == 1
+    return _Images(path, tuple(sorted(bases if is_celeba or is_flat else set(members))), is_celeba)
+
+
+def _folder_images(folder: Path) -> _Images:
+    """List CelebA's image folder, or the one of the same name that Kaggle's archive puts inside it."""
+    for candidate in (folder, folder / IMAGE_FOLDER):
+        names = _list_images(candidate) if candidate.is_dir() else []
+        if names:
+            return _Images(candidate, tuple(names), is_celeba=True)
+    raise DataError(f"{folder} holds no images ({_suffixes()}).")
+
+
+def _list_images(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if _is_image(path.name))
+
+
+def _find_plain_images(directory: Path, tables: _Tables) -> _Images:
+    """Find images that do not lie under CelebA's names: beside tables, or anywhere in a folder without tables."""
+    if tables.found:
+        names = _list_images(directory)
+        if not names:
+            beside = tables.found[0]
+            raise DataError(
+                f"{ARCHIVE} is missing in {beside.parent}: put it, or the unpacked folder {IMAGE_FOLDER}, "
+                f"beside {beside.name}."
+            )
+        return _Images(directory, tuple(names), is_celeba=False)
+    names = _walk_images(directory)
+    if not names:
+        is_empty = next(directory.iterdir(), None) is None
+        what = "is empty" if is_empty else f"holds no images ({_suffixes()})"
+        raise DataError(f"{directory} {what}: give the folder that holds {ARCHIVE}, or a folder of images.")
+    return _Images(directory, tuple(names), is_celeba=False)
+
+
+def _walk_images(directory: Path) -> list[str]:
+    """List every image below a folder that is not hidden, as relative POSIX paths."""
+    names: list[str] = []
+    for folder, subfolders, files in os.walk(directory, onerror=_refuse):
+        relative = Path(folder).relative_to(directory)
+        if IMAGE_FOLDER in subfolders or ARCHIVE in files:
+            raise DataError(f"CelebA seems to lie deeper, in {folder}: give that folder.")
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        names += [(relative / name).as_posix() for name in files if _is_image(name)]
+    return sorted(names)
+
+
+def _refuse(error: OSError) -> None:
+    raise error  # `os.walk` would pass over a folder that it may not read
+
+
+def _is_image(name: str) -> bool:
+    """Whether a file name is that of an image; hidden files, such as macOS's `._000001.jpg`, are none."""
+    base = name.rpartition("/")[2]
+    return not base.startswith(".") and os.path.splitext(base)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (fast)
+
+
+def _suffixes() -> str:
+    return ", ".join(sorted(IMAGE_SUFFIXES))
+
+
+def _find_tables(directory: Path, images: _Images | None) -> _Tables:
+    """Find the two tables, nearest to the images first."""
+    bases = [images.location.parent] if images is not None else []
+    if directory.is_dir():
+        bases += [directory / base for base in _BASES]
+    if images is not None and images.location.is_dir():
+        bases.append(images.location)
+    # The tables of an image folder that was given itself lie beside it, and Kaggle doubles that folder; the official
+    # `Img` has them in `Anno` and `Eval` beside it.
+    for base in tuple(bases):
+        while _actual_name(base) in (IMAGE_FOLDER, "Img"):
+            base = _parent(base)
+            bases.append(base)
+    places = _existing(base / part for base in bases for part in _PARTS)
+    return _Tables(_find_table(ATTRIBUTE_TABLE, places), _find_table(PARTITION_TABLE, places), places)
+
+
+def _find_table(name: str, places: Sequence[Path]) -> Path | None:
+    paths = (place / (name + suffix) for place in places for suffix in _TABLE_SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _existing(places: Iterator[Path]) -> tuple[Path, ...]:
+    """Return the directories among `places`, each once, also where `celeba` and `CelebA` are the same folder."""
+    found: dict[tuple[int, int], Path] = {}
+    for place in places:
+        if place.is_dir():
+            status = place.stat()
+            found.setdefault((status.st_dev, status.st_ino), place)
+    return tuple(found.values())
+
+
+def _actual_name(directory: Path) -> str:
+    """Return the name of a directory, also of `.`."""
+    return directory.name if directory.name not in ("", "..") else directory.resolve().name
+
+
+def _parent(directory: Path) -> Path:
+    return directory.parent if directory.name not in ("", "..") else directory.resolve().parent
+
+
+def _missing_tables(location: Path, tables: _Tables) -> DataError:
+    suffix = tables.found[0].suffix if tables.found else ".txt"
+    pairs = ((tables.attributes, ATTRIBUTE_TABLE), (tables.partition, PARTITION_TABLE))
+    missing = [name + suffix for path, name in pairs if path is None]
+    verb, pronoun = ("is", "it") if len(missing) == 1 else ("are", "them")
+    where = _listed([str(place) for place in tables.looked_in])
+    remedy = "to go on without attributes" + ("" if tables.partition else " and to split by rule")
+    return DataError(
+        f"{' and '.join(missing)} {verb} missing in {where}: put {pronoun} beside {location.name}, "
+        f"or pass --no-attributes {remedy}."
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+# ---------------------------------------------------------------------------------------------- joining
+
+
+def _without_odd_names(images: _Images) -> tuple[_Images, dict[str, str]]:
+    """Set aside images whose names are not text: they can be neither written to a file nor shown."""
+    odd = [name for name in images.names if not _is_text(name)]
+    if not odd:
+        return images, {}
+    names = tuple(name for name in images.names if _is_text(name))
+    if not names:
+        raise DataError(f"None of the {len(odd):,} images of {images.location} has a name in UTF-8: rename them.")
+    reasons = {os.fsencode(name).decode(errors="backslashreplace"): "its name is not in UTF-8" for name in odd}
+    return replace(images, names=names), reasons
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _plain_source(images: _Images, left_out: dict[str, str]) -> FaceSource:
+    notice = (
+        f"{images.location} has no CelebA tables: without attributes, morph and the colouring of umap will not work; "
+        "train, valid and test are split by rule."
+    )
+    return FaceSource(
+        images.location, images.names, (), None, None, (*images.notices, notice), tuple(sorted(left_out.items()))
+    )
+
+
+def _join(
+    images: _Images,
+    attributes: tuple[Path, AttributeTable] | None,
+    partition: tuple[Path, dict[str, int]] | None,
+    left_out: dict[str, str],
+) -> FaceSource:
+    """Put the rows of the tables in the order of the images, leaving out images that a table lacks."""
+    notices = list(images.notices)
+    left_out = dict(left_out)
+    rows: dict[str, int] = {}
+    if attributes is not None:
+        rows = {name: row for row, name in enumerate(attributes[1].images)}
+        _compare(images, attributes[0], rows, left_out, notices)
+    if partition is not None:
+        _compare(images, partition[0], partition[1], left_out, notices)
+    else:
+        notices.append(f"There is no {PARTITION_TABLE}.txt: train, valid and test are split by rule.")
+    names = tuple(name for name in images.names if name not in left_out)
+    table = attributes[1] if attributes is not None else None
+    return FaceSource(
+        location=images.location,
+        names=names,
+        attribute_names=table.names if table is not None else (),
+        attributes=table.values[[rows[name] for name in names]] if table is not None else None,
+        split=np.array([partition[1][name] for name in names], np.uint8) if partition is not None else None,
+        notices=tuple(notices),
+        left_out=tuple(sorted(left_out.items())),
+    )
+
+
+def _compare(images: _Images, path: Path, known: dict[str, int], left_out: dict[str, str], notices: list[str]) -> None:
+    """Note the images that a table lacks in `left_out`, and that a table holds more than there are in `notices`."""
+    absent = [name for name in images.names if name not in known]
+    if len(absent) == len(images.names):
+        raise DataError(
+            f"None of the {len(absent):,} images of {images.location} is in {path}, which begins with "
+            f"{next(iter(known))} where they begin with {absent[0]}: the two do not belong together."
+        )
+    for name in absent:
+        left_out.setdefault(name, f"not in {path.name}")
+    present = len(images.names) - len(absent)
+    if present < len(known):
+        notices.append(f"{path.name} lists {len(known):,} images, of which {images.location} holds {present:,}.")
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+class _FolderReader:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, name: str) -> bytes:
+        path = self._folder / name
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {describe_os_error(error)}.") from error
+
+
+class _ArchiveReader:
+    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+        self._path = path
+        self._archive = archive
+        members = [name for name in archive.namelist() if _is_image(name)]
+        self._members = {PurePosixPath(name).name: name for name in members} | {name: name for name in members}
+        # `ZipFile` counts its readers without a lock of its own, so that a lost count would close the file under us.
+        self._lock = threading.Lock()
+
+    def read(self, name: str) -> bytes:
+        if name not in self._members:
+            raise DataError(f"{self._path} holds no {name}.")
+        try:
+            with self._lock:
+                return self._archive.read(self._members[name])
+        except OSError as error:
+            raise DataError(f"{name} in {self._path} cannot be read: {describe_os_error(error)}.") from error
+        except RuntimeError as error:
+            raise DataError(
+                f"{name} in {self._path} is encrypted or packed in an unknown way: "
+                "unpack the archive and name the folder."
+            ) from error
+        except Exception as error:  # damaged bytes fail as zlib.error, BadZipFile, EOFError, struct.error, ...
+            raise DataError(f"{name} in {self._path} is damaged: fetch the archive again.") from error
+
+
+@contextmanager
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {describe_os_error(error)}.") from error
+    except Exception as error:  # see _ArchiveReader.read
+        raise DataError(
+            f"{path} is not a complete zip file, as after an interrupted or a refused download: fetch it again."
+        ) from error
+    with archive:
+        yield archive
+
+
+# ---------------------------------------------------------------------------------------------- tables
+
+
+def read_attribute_table(path: Path) -> AttributeTable:
+    """Read CelebA's attribute table, as text or as csv.
+
+    Text: an optional line with the number of rows, a line of attribute names, then an image and its values on each
+    line, separated by blanks. Csv: the header `image_id,5_o_Clock_Shadow,...`, then the same with commas. Values are
+    -1 and 1, or 0 and 1. Which of the two it is, the header tells, not the suffix.
+
+    Raises:
+        DataError: the file is missing, empty, not text, or has a line that is not of this form, which is named.
+    """
+    lines = _read_lines(path)
+    announced, first = _row_count(lines)
+    header = lines[first] if first < len(lines) else ""
+    is_csv = "," in header
+    names = _header_names(path, first + 1, header, is_csv)
+    table = _parse_rows(path, names, lines[first + 1 :], first + 2, is_csv)
+    _check_count(path, announced, len(table.images))
+    return table
+
+
+def read_partition(path: Path) -> dict[str, int]:
+    """Read CelebA's partition table: the split of each image, 0 train, 1 valid, 2 test.
+
+    Text or csv, with or without a line that says the number of rows and a header that begins with `image_id`.
+
+    Raises:
+        DataError: the file is missing, empty, not text, or has a line that is not of this form, which is named.
+    """
+    lines = _read_lines(path)
+    announced, first = _row_count(lines)
+    is_csv = first < len(lines) and "," in lines[first]
+    splits: dict[str, int] = {}
+    for number, line in enumerate(lines[first:], first + 1):
+        fields = _fields(path, number, line, is_csv)
+        if not fields or (number == first + 1 and _is_name_column(fields[0])):
+            continue
+        if len(fields) != 2:
+            raise _bad_line(path, number, f"{_counted(len(fields), 'field')} where an image and its split are expected")
+        image, split = fields
+        if split not in _SPLITS:
+            raise _bad_line(path, number, f"the split of {image} is {split!r}, not 0 (train), 1 (valid) or 2 (test)")
+        if image in splits:
+            raise _bad_line(path, number, f"{image} is listed for the second time")
+        splits[image] = _SPLITS[split]
+    if not splits:
+        raise DataError(f"{path} lists no images: fetch it again.")
+    _check_count(path, announced, len(splits))
+    return splits
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {path}.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {describe_os_error(error)}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file in UTF-8: fetch it again, or save it as one.") from error
+    if not text.strip():
+        raise DataError(f"{path} is empty: fetch it again.")
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _row_count(lines: list[str]) -> tuple[int | None, int]:
+    """Return the number of rows that the first line announces, if it does, and the index of the line after it."""
+    word = lines[0].strip()
+    is_count = word.isascii() and word.isdecimal() and len(word) < 10
+    return (int(word), 1) if is_count else (None, 0)
+
+
+def _check_count(path: Path, announced: int | None, rows: int) -> None:
+    if announced is not None and announced != rows:
+        raise DataError(
+            f"{path} announces {_counted(announced, 'row')} but holds {rows:,}: fetch it again, "
+            "or correct its first line if you edited it."
+        )
+
+
+def _header_names(path: Path, number: int, header: str, is_csv: bool) -> tuple[str, ...]:
+    names = _fields(path, number, header, is_csv)
+    if is_csv or (names and _is_name_column(names[0])):
+        names = names[1:]
+    if not names or "" in names or any(name in _VALUES for name in names):
+        raise _bad_line(path, number, "the names of the attributes are expected here")
+    seen: set[str] = set()
+    for name in names:
+        if name.casefold() in seen:
+            raise _bad_line(path, number, f"the attribute {name} is named for the second time")
+        seen.add(name.casefold())
+    return tuple(names)
+
+
+def _is_name_column(field: str) -> bool:
+    return field.casefold() in ("image_id", "image", "filename")
+
+
+def _fields(path: Path, number: int, line: str, is_csv: bool) -> list[str]:
+    """Split a line; a blank one has no fields."""
+    if not is_csv or not line.strip():
+        return line.split()
+    try:
+        return [field.strip() for field in next(csv.reader([line], strict=True))]
+    except (csv.Error, StopIteration) as error:
+        raise _bad_line(path, number, "the quotes or separators are not those of csv") from error
+
+
+def _parse_rows(path: Path, names: tuple[str, ...], rows: list[str], first: int, is_csv: bool) -> AttributeTable:
+    """Parse rows, of which the first is line `first` of the file, naming the first line that is wrong."""
+    images: dict[str, None] = {}
+    values = bytearray()  # 8 million values of CelebA as Python integers would take ten times the time and the memory
+    for number, row in enumerate(rows, first):
+        fields = _fields(path, number, row, is_csv)
+        if not fields:
+            continue
+        image = fields.pop(0)
+        if len(fields) != len(names):
+            raise _bad_line(path, number, f"{_counted(len(fields), 'value')} where {_are(len(names))} expected")
+        if not image:
+            raise _bad_line(path, number, "the name of the image is missing")
+        if image in images:
+            raise _bad_line(path, number, f"{image} is listed for the second time")
+        images[image] = None
+        try:
+            values.extend([_VALUES[field] for field in fields])
+        except KeyError:
+            name, field = next(pair for pair in zip(names, fields, strict=True) if pair[1] not in _VALUES)
+            raise _bad_line(path, number, f"the value of {name} is {field!r}, not -1, 0 or 1") from None
+    if not images:
+        raise DataError(f"{path} lists no images: fetch it again.")
+    has = np.frombuffer(values, np.int8).reshape(len(images), len(names))
+    return AttributeTable(names, tuple(images), has * np.int8(2) - np.int8(1))
+
+
+def _bad_line(path: Path, number: int, what: str) -> DataError:
+    return DataError(f"{path.name}, line {number}: {what}.")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _are(count: int) -> str:
+    return f"{count:,} is" if count == 1 else f"{count:,} are"

@@ -1,0 +1,191 @@
+"""`faces.h5`: the prepared faces. `prepare` writes it; `train`, `encode` and `reconstruct` read it.
+
+Datasets: `images` uint8 (N, S, S, 3); `names` UTF-8 (N); `split` uint8 (N) with 0 train, 1 valid, 2 test; and, where the
+source has them, `attributes` int8 (N, A) in {-1, 1}. Root attributes: `format`, `format_version`, `image_size`,
+`resize_rule`, `split_rule`, `attribute_names`, `source`, `facevae_version`, `fingerprint`, `complete`.
+
+The fingerprint is the SHA-256 of the image bytes in order, so it tells whether two files hold the same pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from facevae.config import SPLIT_CODES, SplitName
+from facevae.errors import DataError
+from facevae.storage import hdf5
+
+FORMAT = "facevae faces"
+REMEDY = "Make one with: facevae prepare --celeba-dir DIR"
+_CHUNK_IMAGES = 128
+_READ_IMAGES = 4096
+
+
+class FacesWriter:
+    """Writes a `faces.h5` image by image batch, so that memory does not grow with the number of faces."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        image_size: int,
+        attribute_names: Sequence[str],
+        resize_rule: str,
+        split_rule: str,
+        source: str,
+        facevae_version: str,
+    ) -> None:
+        self._file = h5py.File(path, "w")
+        attributes = self._file.attrs
+        attributes["format"] = FORMAT
+        attributes["format_version"] = hdf5.FORMAT_VERSION
+        attributes["complete"] = False
+        attributes["image_size"] = image_size
+        attributes["resize_rule"] = resize_rule
+        attributes["split_rule"] = split_rule
+        attributes["source"] = source
+        attributes["facevae_version"] = facevae_version
+        self._images = hdf5.growing(self._file, "images", (image_size, image_size, 3), np.uint8, _CHUNK_IMAGES)
+        self._names = hdf5.growing(self._file, "names", (), hdf5.STRING, 4096)
+        self._split = hdf5.growing(self._file, "split", (), np.uint8, 65536)
+        self._attributes: h5py.Dataset | None = None
+        if attribute_names:
+            attributes.create("attribute_names", list(attribute_names), dtype=hdf5.STRING)
+            self._attributes = hdf5.growing(self._file, "attributes", (len(attribute_names),), np.int8, 4096)
+        self._digest = hashlib.sha256()
+
+    def append(
+        self,
+        images: NDArray[np.uint8],
+        names: list[str],
+        split: NDArray[np.uint8],
+        attributes: NDArray[np.int8] | None,
+    ) -> None:
+        """Add images (B, S, S, 3), their names and splits (B), and their attributes (B, A) if the file has any."""
+        hdf5.append(self._images, images)
+        hdf5.append(self._names, names)
+        hdf5.append(self._split, split)
+        if self._attributes is not None and attributes is not None:
+            hdf5.append(self._attributes, attributes)
+        self._digest.update(np.ascontiguousarray(images))
+
+    def finish(self) -> str:
+        """Mark the file complete and return its fingerprint."""
+        fingerprint = self._digest.hexdigest()
+        self._file.attrs["fingerprint"] = fingerprint
+        self._file.attrs["complete"] = True
+        return fingerprint
+
+    def __enter__(self) -> FacesWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+class Faces:
+    """An open `faces.h5`. Images are read in slices; names, splits and attributes at once.
+
+    Attributes:
+        path: the file.
+        count: N, the number of faces.
+        image_size: S.
+        names: N names.
+        split: uint8 (N), see `SPLIT_CODES`.
+        attribute_names: A names; empty when the faces have none.
+        attributes: int8 (N, A) in {-1, 1}, or None.
+        fingerprint: SHA-256 of the images.
+        record: the file's other root attributes, for people.
+
+    Raises:
+        DataError: the file is missing, damaged, incomplete, or holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = hdf5.open_hdf5(path, FORMAT, REMEDY)
+        try:
+            with hdf5.damaged_as_data_error(path, REMEDY):
+                self._load()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _load(self) -> None:
+        file = self._file
+        self._images: h5py.Dataset = file["images"]
+        shape = self._images.shape
+        self.count: int = shape[0]
+        self.image_size = int(file.attrs["image_size"])
+        if shape[1:] != (self.image_size, self.image_size, 3) or self._images.dtype != np.uint8:
+            raise ValueError(f"images are {self._images.dtype} {shape}")
+        self.names = hdf5.read_strings(file["names"])
+        self.split: NDArray[np.uint8] = file["split"][:]
+        self.attribute_names = tuple(hdf5.read_string_attribute(file, "attribute_names"))
+        self.attributes: NDArray[np.int8] | None = file["attributes"][:] if self.attribute_names else None
+        self.fingerprint = str(file.attrs["fingerprint"])
+        self.record: dict[str, Any] = {
+            name: str(file.attrs[name]) for name in ("source", "resize_rule", "split_rule", "facevae_version")
+        }
+        lengths = {len(self.names), len(self.split)} | (
+            {len(self.attributes)} if self.attributes is not None else set()
+        )
+        if lengths != {self.count}:
+            raise ValueError("its datasets differ in length")
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return images `start` up to `stop` as uint8 (stop - start, S, S, 3)."""
+        with hdf5.damaged_as_data_error(self.path, REMEDY):
+            images: NDArray[np.uint8] = self._images[start:stop]
+        return images
+
+    def batches(self, size: int) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
+        """Yield all images in order as (rows, images) in batches of at most `size`."""
+        for start in range(0, self.count, size):
+            stop = min(start + size, self.count)
+            yield slice(start, stop), self.read(start, stop)
+
+    def rows_of(self, split: SplitName) -> NDArray[np.int64]:
+        """Return the row numbers of a split ("all" for every row), in order."""
+        if split == "all":
+            return np.arange(self.count)
+        return np.flatnonzero(self.split == SPLIT_CODES[split])
+
+    def images_of(self, split: SplitName) -> NDArray[np.uint8]:
+        """Return the images of a split in one array, holding no second copy of them.
+
+        Raises:
+            DataError: the split is empty.
+        """
+        rows = self.rows_of(split)
+        if len(rows) == 0:
+            raise DataError(f"{self.path} has no images in the split {split}: name another split, or prepare again.")
+        images = np.empty((len(rows), self.image_size, self.image_size, 3), dtype=np.uint8)
+        filled = 0
+        for rows_read, batch in self.batches(_READ_IMAGES):
+            wanted = rows[filled : np.searchsorted(rows, rows_read.stop)] - rows_read.start
+            images[filled : filled + len(wanted)] = batch[wanted]
+            filled += len(wanted)
+        return images
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Faces:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,93 @@
+"""What facevae's HDF5 files share: a format name and version on the root, and errors in the user's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from facevae.errors import DataError
+from facevae.storage.output import describe_os_error
+
+FORMAT_VERSION = 1
+STRING = h5py.string_dtype("utf-8")
+
+_WORDS = {"facevae faces": "prepared faces", "facevae latents": "latents", "facevae umap": "UMAP coordinates"}
+
+
+def open_hdf5(path: Path, format_name: str, remedy: str) -> h5py.File:
+    """Open `path` for reading after checking that it is an HDF5 file of `format_name`.
+
+    `remedy` is the sentence that ends the errors, such as "Make one with  facevae prepare --celeba-dir DIR".
+
+    Raises:
+        DataError: there is no such file, it is not HDF5, holds something else, or was written by a newer facevae.
+    """
+    if not path.exists():
+        raise DataError(f"There is no {path}. {remedy}")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, not a file of {_WORDS[format_name]}. {remedy}")
+    try:
+        is_hdf5 = h5py.is_hdf5(path)
+        file = h5py.File(path, "r") if is_hdf5 else None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as HDF5: {describe_os_error(error)[:200]}. {remedy}") from error
+    if file is None:
+        raise DataError(f"{path} is not a file of {_WORDS[format_name]} (not HDF5). {remedy}")
+    try:
+        _check_format(file, path, format_name, remedy)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_format(file: h5py.File, path: Path, format_name: str, remedy: str) -> None:
+    found = file.attrs.get("format")
+    if found != format_name:
+        what = _WORDS.get(str(found), "something else")
+        raise DataError(f"{path} holds {what}, not {_WORDS[format_name]}. {remedy}")
+    version = int(file.attrs.get("format_version", 0))
+    if version > FORMAT_VERSION:
+        raise DataError(f"{path} is of format version {version}, newer than this facevae reads: update facevae.")
+    if not bool(file.attrs.get("complete", False)):
+        raise DataError(f"{path} is not complete: the run that wrote it was cut off. {remedy}")
+
+
+@contextmanager
+def damaged_as_data_error(path: Path, remedy: str) -> Iterator[None]:
+    """Turn h5py's and NumPy's errors about broken or missing datasets into a `DataError` about `path`."""
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged ({str(error)[:120]}). {remedy}") from error
+
+
+def growing(file: h5py.File, name: str, row_shape: tuple[int, ...], dtype: Any, rows: int) -> h5py.Dataset:  # noqa: ANN401
+    """Create an empty dataset that grows by rows, stored in chunks of `rows`."""
+    return file.create_dataset(
+        name, shape=(0, *row_shape), maxshape=(None, *row_shape), dtype=dtype, chunks=(rows, *row_shape)
+    )
+
+
+def append(dataset: h5py.Dataset, rows: NDArray[Any] | list[str]) -> None:
+    """Add rows at the end of a `growing` dataset."""
+    start = dataset.shape[0]
+    dataset.resize(start + len(rows), axis=0)
+    dataset[start:] = rows
+
+
+def read_strings(dataset: h5py.Dataset) -> list[str]:
+    """Return a dataset of UTF-8 strings as a list."""
+    return [value.decode("utf-8", "surrogateescape") for value in dataset[:]]
+
+
+def read_string_attribute(file: h5py.File, name: str) -> list[str]:
+    """Return a root attribute that holds a list of strings, empty when absent."""
+    values = file.attrs.get(name)
+    return [] if values is None else [str(value) for value in np.atleast_1d(values)]

@@ -1,0 +1,49 @@
+"""The loss history as a CSV table: one row a point, train and valid told apart by the column `split`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from facevae.storage.output import write_bytes
+
+
+@dataclass(frozen=True)
+class HistoryPoint:
+    """The loss at one moment of the training.
+
+    Attributes:
+        epoch: epochs finished, as a fraction.
+        split: "train" (the mean since the point before) or "valid" (the whole split, after an epoch).
+        loss: reconstruction + KL weight x kl.
+        reconstruction: weighted reconstruction error.
+        kl: KL divergence in nats.
+        mse: mean squared error of pixels in [0, 1].
+        images_per_second: of the training since the point before; 0 for valid.
+    """
+
+    epoch: float
+    split: str
+    loss: float
+    reconstruction: float
+    kl: float
+    mse: float
+    images_per_second: float
+
+
+def write_history(path: Path, history: list[HistoryPoint]) -> None:
+    """Write the history as CSV with a header, atomically.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [field.name for field in fields(HistoryPoint)], lineterminator="\n")
+    writer.writeheader()
+    for point in history:
+        writer.writerow(
+            {key: f"{value:.7g}" if isinstance(value, float) else value for key, value in asdict(point).items()}
+        )
+    write_bytes(path, buffer.getvalue().encode())

@@ -1,0 +1,165 @@
+"""`latents.h5`: the posteriors of a set of faces. `encode` writes it; `umap` and `morph` read it.
+
+Datasets: `mean` and `log_variance` float32 (N, latent_dim); `names` UTF-8 (N); and, carried over from the faces where they
+have them, `split` uint8 (N) and `attributes` int8 (N, A) in {-1, 1}. Root attributes: `format`, `format_version`,
+`weights_hash`, `faces_fingerprint` (empty when single images were encoded), `attribute_names`, `facevae_version`, `complete`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from facevae.errors import DataError, MismatchError
+from facevae.storage import hdf5
+
+FORMAT = "facevae latents"
+REMEDY = "Make one with: facevae encode > latents.h5"
+
+
+class LatentsWriter:
+    """Writes a `latents.h5` batch by batch."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        latent_dim: int,
+        attribute_names: Sequence[str],
+        with_split: bool,
+        weights_hash: str,
+        faces_fingerprint: str,
+        facevae_version: str,
+    ) -> None:
+        self._file = h5py.File(path, "w")
+        attributes = self._file.attrs
+        attributes["format"] = FORMAT
+        attributes["format_version"] = hdf5.FORMAT_VERSION
+        attributes["complete"] = False
+        attributes["weights_hash"] = weights_hash
+        attributes["faces_fingerprint"] = faces_fingerprint
+        attributes["facevae_version"] = facevae_version
+        self._mean = hdf5.growing(self._file, "mean", (latent_dim,), np.float32, 256)
+        self._log_variance = hdf5.growing(self._file, "log_variance", (latent_dim,), np.float32, 256)
+        self._names = hdf5.growing(self._file, "names", (), hdf5.STRING, 4096)
+        self._split = hdf5.growing(self._file, "split", (), np.uint8, 65536) if with_split else None
+        self._attributes: h5py.Dataset | None = None
+        if attribute_names:
+            attributes.create("attribute_names", list(attribute_names), dtype=hdf5.STRING)
+            self._attributes = hdf5.growing(self._file, "attributes", (len(attribute_names),), np.int8, 4096)
+
+    def append(
+        self,
+        mean: NDArray[np.float32],
+        log_variance: NDArray[np.float32],
+        names: list[str],
+        split: NDArray[np.uint8] | None = None,
+        attributes: NDArray[np.int8] | None = None,
+    ) -> None:
+        """Add posteriors (B, latent_dim) with their names, and their splits and attributes if the file has them."""
+        hdf5.append(self._mean, mean)
+        hdf5.append(self._log_variance, log_variance)
+        hdf5.append(self._names, names)
+        if self._split is not None and split is not None:
+            hdf5.append(self._split, split)
+        if self._attributes is not None and attributes is not None:
+            hdf5.append(self._attributes, attributes)
+
+    def finish(self) -> None:
+        """Mark the file complete."""
+        self._file.attrs["complete"] = True
+
+    def __enter__(self) -> LatentsWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+class Latents:
+    """An open `latents.h5`.
+
+    Attributes:
+        path: the file.
+        count: N, the number of faces.
+        latent_dim: the width of a latent.
+        names: N names.
+        split: uint8 (N), or None.
+        attribute_names: A names; empty when there are none.
+        attributes: int8 (N, A) in {-1, 1}, or None.
+        weights_hash: the hash of the weights that made the latents.
+        faces_fingerprint: of the `faces.h5` they were made from, or empty.
+
+    Raises:
+        DataError: the file is missing, damaged, incomplete, or holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = hdf5.open_hdf5(path, FORMAT, REMEDY)
+        try:
+            with hdf5.damaged_as_data_error(path, REMEDY):
+                self._load()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _load(self) -> None:
+        file = self._file
+        self.count: int
+        self.latent_dim: int
+        self.count, self.latent_dim = file["mean"].shape
+        if file["log_variance"].shape != file["mean"].shape:
+            raise ValueError("mean and log_variance differ in shape")
+        self.names = hdf5.read_strings(file["names"])
+        self.split: NDArray[np.uint8] | None = file["split"][:] if "split" in file else None
+        self.attribute_names = tuple(hdf5.read_string_attribute(file, "attribute_names"))
+        self.attributes: NDArray[np.int8] | None = file["attributes"][:] if self.attribute_names else None
+        self.weights_hash = str(file.attrs["weights_hash"])
+        self.faces_fingerprint = str(file.attrs["faces_fingerprint"])
+        self.facevae_version = str(file.attrs["facevae_version"])
+        companions = [array for array in (self.split, self.attributes) if array is not None]
+        if any(len(array) != self.count for array in [self.names, *companions]):
+            raise ValueError("its datasets differ in length")
+
+    def mean(self) -> NDArray[np.float32]:
+        """Return the posterior means (N, latent_dim)."""
+        return self._read("mean")
+
+    def log_variance(self) -> NDArray[np.float32]:
+        """Return the posterior log-variances (N, latent_dim)."""
+        return self._read("log_variance")
+
+    def _read(self, name: str) -> NDArray[np.float32]:
+        with hdf5.damaged_as_data_error(self.path, REMEDY):
+            values: NDArray[np.float32] = self._file[name][:].astype(np.float32, copy=False)
+        if not np.isfinite(values).all():
+            raise DataError(f"{self.path} is damaged ({name} holds values that are not finite). {REMEDY}")
+        return values
+
+    def check_made_by(self, weights_hash: str, weights_name: str) -> None:
+        """Raise a `MismatchError` unless the weights with this hash made these latents."""
+        if self.weights_hash != weights_hash:
+            raise MismatchError(
+                f"{self.path} was not made by {weights_name} but by other weights: encode the faces again "
+                "(facevae encode > latents.h5), or name the weights that made it with --weights."
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Latents:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

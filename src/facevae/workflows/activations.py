@@ -1,0 +1,75 @@
+"""`activations`: what every convolution gives out for one face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facevae.config import ACTIVATIONS_DIRECTORY
+from facevae.errors import DataError
+from facevae.figures.activations import input_picture, layer_picture, overview_picture
+from facevae.figures.picture import image_bytes
+from facevae.model.hooks import face_activations
+from facevae.model.inference import to_images, to_tensor
+from facevae.progress import Progress, Report, silent
+from facevae.storage.images import load_face, open_image
+from facevae.storage.output import check_output, describe_os_error, write_bytes
+from facevae.workflows.common import Face, face_name, load_model
+
+
+@dataclass(frozen=True)
+class ActivationsResult:
+    """What `activations` made: the pictures, overview first, and the maps (C, H, W) float32 of each layer by name."""
+
+    paths: tuple[Path, ...]
+    layers: dict[str, NDArray[np.float32]]
+
+
+def activations(
+    face: Face,
+    output: Path = ACTIVATIONS_DIRECTORY,
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    report: Report = silent,
+) -> ActivationsResult:
+    """Draw one face's way through the network: the input, each of the nine convolutions, and an overview.
+
+    Writes `overview.png`, `00-input.png`, `01-encoder-1.png` ... `09-decoder-5.png` into the folder `output`.
+
+    Args:
+        face: an image file, or the bytes of an image.
+        output: the folder, made if it does not exist.
+        weights: the weights file; by default the workspace's.
+        device: auto, cpu, cuda or mps.
+        report: is called with progress and notices.
+
+    Raises:
+        DataError: a file is missing, damaged, or cannot be written.
+    """
+    model = load_model(weights, device)
+    name = face_name(face)
+    original = open_image(face, name)
+    scaled = load_face(face, model.image_size, name)
+    layers, reconstruction = face_activations(model.vae, to_tensor(scaled[None], model.vae.device)[0])
+    maps = {layer.name: layer.maps.float().cpu().numpy() for layer in layers}
+    shown = to_images(reconstruction[None])[0]
+
+    pictures = {"overview": overview_picture(original, scaled, shown, [(layer.title, maps[layer.name]) for layer in layers])}
+    pictures["00-input"] = input_picture(original, scaled)
+    for number, layer in enumerate(layers, start=1):
+        pictures[f"{number:02}-{layer.name}"] = layer_picture(layer.title, maps[layer.name])
+        report(Progress("activations", number, len(layers), "layers"))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{output} cannot be made a folder: {describe_os_error(error)}.") from error
+    paths = {key: output / f"{key}.png" for key in pictures}
+    for path in paths.values():
+        check_output(path, inputs=[face] if isinstance(face, Path) else [])
+    for key, picture in pictures.items():
+        write_bytes(paths[key], image_bytes(picture))
+    return ActivationsResult(tuple(paths.values()), maps)

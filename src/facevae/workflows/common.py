@@ -1,0 +1,126 @@
+"""What several workflows need: the model of the workspace, and faces read from image files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facevae.config import PICTURE_SCALE, WEIGHTS_FILE, ModelConfig
+from facevae.errors import DataError, MismatchError, UsageError
+from facevae.model.device import resolve_device
+from facevae.progress import Notice, Report
+from facevae.storage.faces import Faces
+from facevae.storage.images import load_face
+from facevae.storage.output import Output
+from facevae.storage.weights import FaceModel
+
+Face = Path | bytes
+"""A face picture: a file, or the bytes of one (as read from standard input)."""
+
+STDIN_NAME = "stdin"
+_NAMED_AT_MOST = 5
+
+
+class NamedImages(NamedTuple):
+    """Faces as the network takes them, (N, S, S, 3) uint8, with a name each."""
+
+    images: NDArray[np.uint8]
+    names: list[str]
+
+
+def load_model(weights: Path | None, device: str) -> FaceModel:
+    """Return the model in `weights`, by default the workspace's `vae.safetensors`, on the device of that name."""
+    return FaceModel.load(weights if weights is not None else WEIGHTS_FILE, resolve_device(device))
+
+
+def check_size(faces: Faces, model: FaceModel) -> None:
+    """Raise a `MismatchError` unless the faces are of the size that the model takes."""
+    if faces.image_size != model.image_size:
+        raise MismatchError(
+            f"{faces.path} holds faces of {faces.image_size} x {faces.image_size} pixels, but {model.name} takes "
+            f"{model.image_size} x {model.image_size}: "
+            f"prepare them with --size {model.image_size}, or name other weights."
+        )
+
+
+def face_name(face: Face) -> str:
+    """Return what to call a face in messages and files: its path, or "stdin" for bytes."""
+    return str(face) if isinstance(face, Path) else STDIN_NAME
+
+
+def short_name(face: Face) -> str:
+    """Return what to call a face in a picture: its file name without folder and suffix."""
+    return face.stem if isinstance(face, Path) else STDIN_NAME
+
+
+def load_faces(faces: Sequence[Face], size: int) -> NamedImages:
+    """Return every face resized to (size, size), named as in a picture.
+
+    Raises:
+        DataError: one of them is not a readable image.
+    """
+    images = [load_face(face, size, face_name(face)) for face in faces]
+    return NamedImages(np.stack(images), [short_name(face) for face in faces])
+
+
+class Skipped(NamedTuple):
+    """An image that was left out: its name, and why."""
+
+    name: str
+    reason: str
+
+
+def load_batches(
+    faces: Iterable[Face], size: int, batch_size: int, skipped: list[Skipped], *, strict: bool
+) -> Iterator[NamedImages]:
+    """Yield the faces resized, in batches; unreadable ones are added to `skipped`, or raised when `strict`."""
+    images: list[NDArray[np.uint8]] = []
+    names: list[str] = []
+    for face in faces:
+        try:
+            images.append(load_face(face, size, face_name(face)))
+        except DataError as error:
+            if strict:
+                raise
+            skipped.append(Skipped(face_name(face), str(error)))
+            continue
+        names.append(face_name(face))
+        if len(images) == batch_size:
+            yield NamedImages(np.stack(images), names)
+            images, names = [], []
+    if images:
+        yield NamedImages(np.stack(images), names)
+
+
+def report_skipped(skipped: Sequence[Skipped], report: Report) -> None:
+    """Tell how many images were left out, and name the first few with the reason."""
+    if not skipped:
+        return
+    plural = "s" if len(skipped) > 1 else ""
+    report(Notice(f"Skipped {len(skipped)} image{plural} (--strict makes this an error):"))
+    for name, reason in skipped[:_NAMED_AT_MOST]:
+        report(Notice(f"  {reason}" if name in reason else f"  {name}: {reason}"))
+    if len(skipped) > _NAMED_AT_MOST:
+        report(Notice(f"  and {len(skipped) - _NAMED_AT_MOST} more."))
+
+
+def output_name(output: Output) -> str:
+    """Return the file name that decides a picture's format: PNG for a stream."""
+    return output.name if isinstance(output, Path) else ".png"
+
+
+def tile_size(size: int, scale: int | None) -> int:
+    """Return how many pixels a face of `size` takes in a picture: `scale` times as many, by default about 96 in all.
+
+    Raises:
+        UsageError: the scale is out of range.
+    """
+    if scale is None:
+        scale = max(1, PICTURE_SCALE * ModelConfig.image_size // size)
+    if not 1 <= scale <= 32:
+        raise UsageError(f"A scale of {scale} is out of range: use a whole number from 1 to 32.")
+    return size * scale

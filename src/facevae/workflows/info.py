@@ -1,0 +1,199 @@
+"""`info`: what a facevae file is and how it was made; without a file, the network layer by layer."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from facevae.config import SPLIT_CODES, ModelConfig
+from facevae.errors import DataError
+from facevae.storage.output import describe_os_error
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A facevae file described: its `kind`, the `facts` worth a line each, and its attributes.
+
+    `attributes` has a row for each: (name, images with it, images without it, length of its direction or None).
+    """
+
+    path: Path
+    kind: str
+    facts: dict[str, Any]
+    attributes: tuple[tuple[str, int, int, float | None], ...]
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """The network as rows of (layer, kind, output shape, parameters), and its configuration."""
+
+    config: ModelConfig
+    layers: tuple[tuple[str, str, tuple[int, ...], int], ...]
+    parameters: int
+
+
+def network_info(config: ModelConfig | None = None) -> NetworkInfo:
+    """Return the network of `config`, by default the reference, layer by layer. Shapes are channels, height, width."""
+    from facevae.model.hooks import layer_table
+    from facevae.model.training import new_vae
+
+    config = config or ModelConfig()
+    vae = new_vae(config, seed=0)
+    rows = tuple((row.name, row.kind, row.shape, row.parameters) for row in layer_table(vae))
+    return NetworkInfo(config, rows, sum(parameter.numel() for parameter in vae.parameters()))
+
+
+def info(path: Path) -> FileInfo:
+    """Describe a weights, checkpoint, faces, latents or UMAP file.
+
+    Raises:
+        DataError: the file is missing, damaged, or none of facevae's.
+    """
+    if not path.exists():
+        raise DataError(f"There is no {path}. Name a file that facevae wrote, such as vae.safetensors or faces.h5.")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder. Name a file that facevae wrote, such as vae.safetensors or faces.h5.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+        common = {"size": f"{path.stat().st_size:,} bytes", "file SHA-256": _sha256(path)}
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {describe_os_error(error)}.") from error
+    if head.startswith(_HDF5_SIGNATURE):
+        return _hdf5_info(path, common)
+    if head[8:9] == b"{":
+        return _safetensors_info(path, common)
+    raise DataError(
+        f"{path} is none of facevae's files. Name weights (.safetensors), faces or latents (.h5) that facevae wrote."
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _counts(attributes: NDArray[np.int8] | None, names: tuple[str, ...]) -> tuple[tuple[str, int, int, None], ...]:
+    if attributes is None:
+        return ()
+    positive = (attributes > 0).sum(axis=0)
+    return tuple((name, int(count), len(attributes) - int(count), None) for name, count in zip(names, positive, strict=True))
+
+
+def _split_counts(split: NDArray[np.uint8] | None) -> str:
+    if split is None:
+        return "none"
+    return ", ".join(f"{name} {int((split == code).sum()):,}" for name, code in SPLIT_CODES.items())
+
+
+def _hdf5_info(path: Path, common: dict[str, Any]) -> FileInfo:
+    try:
+        with h5py.File(path, "r") as file:
+            found = str(file.attrs.get("format", ""))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as HDF5: {describe_os_error(error)[:200]}.") from error
+    readers = {"facevae latents": _latents_info, "facevae umap": _umap_info}
+    return readers.get(found, _faces_info)(path, common)
+
+
+def _faces_info(path: Path, common: dict[str, Any]) -> FileInfo:
+    from facevae.storage.faces import Faces
+
+    with Faces(path) as faces:
+        size = faces.image_size
+        facts = {
+            "faces": f"{faces.count:,}",
+            "images": f"uint8 ({faces.count}, {size}, {size}, 3)",
+            "splits": _split_counts(faces.split),
+            "split rule": faces.record["split_rule"],
+            "resize rule": faces.record["resize_rule"],
+            "source": faces.record["source"],
+            "made by": f"facevae {faces.record['facevae_version']}",
+            "fingerprint": faces.fingerprint,
+        }
+        return FileInfo(path, "prepared faces", facts | common, _counts(faces.attributes, faces.attribute_names))
+
+
+def _latents_info(path: Path, common: dict[str, Any]) -> FileInfo:
+    from facevae.storage.latents import Latents
+
+    with Latents(path) as latents:
+        facts = {
+            "latents": f"{latents.count:,}",
+            "mean, log_variance": f"float32 ({latents.count}, {latents.latent_dim})",
+            "splits": _split_counts(latents.split),
+            "made by weights": latents.weights_hash,
+            "from faces": latents.faces_fingerprint or "single images",
+            "made by": f"facevae {latents.facevae_version}",
+        }
+        return FileInfo(path, "latents", facts | common, _counts(latents.attributes, latents.attribute_names))
+
+
+def _umap_info(path: Path, common: dict[str, Any]) -> FileInfo:
+    with h5py.File(path, "r") as file:
+        names = ("n_neighbors", "min_dist", "seed", "weights_hash")
+        facts = {"points": f"{len(file['coordinates']):,}"}
+        facts |= {name.replace("_", " "): str(file.attrs.get(name, "unknown")) for name in names}
+    return FileInfo(path, "UMAP coordinates", facts | common, ())
+
+
+def _safetensors_info(path: Path, common: dict[str, Any]) -> FileInfo:
+    from safetensors import SafetensorError, safe_open
+
+    from facevae.storage import checkpoint as checkpoints
+
+    try:
+        with safe_open(str(path), framework="np") as file:
+            found = (file.metadata() or {}).get("format")
+    except SafetensorError:
+        found = None
+    if found != checkpoints.FORMAT:
+        return _weights_info(path, common)
+    checkpoint = checkpoints.load_checkpoint(path)
+    facts = {
+        "epochs finished": str(checkpoint.epoch),
+        "steps into the next": str(checkpoint.step),
+        "trained for": f"{checkpoint.seconds:.0f} s",
+        **_words(checkpoint.train.to_dict()),
+        "faces": checkpoint.faces_fingerprint,
+    }
+    return FileInfo(path, "training checkpoint", facts | common, ())
+
+
+def _words(values: dict[str, Any]) -> dict[str, str]:
+    return {name.replace("_", " "): f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+
+
+def _weights_info(path: Path, common: dict[str, Any]) -> FileInfo:
+    from facevae.storage.weights import FaceModel
+
+    model = FaceModel.load(path)
+    training = dict(model.training)
+    losses = training.pop("losses", {})
+    versions = training.pop("versions", {})
+    facts = {
+        "network": ", ".join(f"{name} {value}" for name, value in _words(model.vae.config.to_dict()).items()),
+        "parameters": f"{sum(parameter.numel() for parameter in model.vae.parameters()):,}",
+        "weights hash": model.hash(),
+        **_words(training),
+        **{
+            f"last {split} loss": f"{value['loss']:.2f} (reconstruction {value['reconstruction']:.2f}, "
+            f"KL {value['kl']:.2f}, MSE {value['mse']:.5f})"
+            for split, value in losses.items()
+        },
+        "made by": ", ".join(f"{name} {value}" for name, value in versions.items()),
+    }
+    rows: tuple[tuple[str, int, int, float | None], ...] = ()
+    if model.directions is not None:
+        lengths = np.linalg.norm(model.directions.deltas, axis=1)
+        columns = (model.attribute_names, model.directions.positive, model.directions.negative, lengths)
+        rows = tuple((name, int(a), int(b), float(length)) for name, a, b, length in zip(*columns, strict=True))
+    return FileInfo(path, "VAE weights", facts | common, rows)

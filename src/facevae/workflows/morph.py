@@ -1,0 +1,170 @@
+"""`morph`: faces moved along an attribute, z' = z + n * delta."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facevae.config import DEFAULT_ATTRIBUTE, MORPH_FILE, MORPH_STEPS
+from facevae.errors import DataError, UsageError
+from facevae.figures.faces import morph_frames, morph_grid
+from facevae.figures.picture import animation_bytes, check_image_name, image_bytes
+from facevae.model.latent_space import Floats, attribute_directions, walk
+from facevae.progress import Progress, Report, silent
+from facevae.storage.latents import Latents
+from facevae.storage.output import Output, check_output, write_bytes
+from facevae.storage.weights import FaceModel, check_direction, find_attribute
+from facevae.workflows.common import Face, load_faces, load_model, output_name, tile_size
+
+FORMATS = ("png", "gif")
+_FRAMES = 25
+_MAX_TILES = 5_000
+_MAX_STEPS = 1_000
+
+
+@dataclass(frozen=True)
+class MorphResult:
+    """What `morph` made: the picture (None for a stream), the steps, and the morphs (N, K, S, S, 3) uint8.
+
+    `delta_length` is the Euclidean length of the attribute's direction.
+    """
+
+    path: Path | None
+    attribute: str
+    steps: tuple[float, ...]
+    delta_length: float
+    morphs: NDArray[np.uint8]
+
+
+def parse_steps(text: str) -> tuple[float, ...]:
+    """Return the multipliers for a text such as "-3,3": two numbers are a range in whole steps, more are the list itself.
+
+    A range runs from the first number by whole steps towards the second, and always ends on it. One number is itself.
+
+    Raises:
+        UsageError: the text is not a list of finite numbers, or means too many steps.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(math.isfinite(number) for number in numbers):
+        raise UsageError(f"Cannot read the steps {text!r}: write a range such as -3,3 or a list such as -3,-1,0,1,3.")
+    if len(numbers) == 2:
+        low, high = numbers
+        count = math.ceil(abs(high - low))
+        if count < _MAX_STEPS:
+            sign = 1.0 if high >= low else -1.0
+            return (*(low + sign * index for index in range(count)), high)
+    if len(numbers) == 2 or len(numbers) > _MAX_STEPS:
+        raise UsageError(f"The steps {text[:40]!r} are more than {_MAX_STEPS}: take a smaller range.")
+    return numbers
+
+
+def morph(
+    faces: Sequence[Face],
+    attribute: str = DEFAULT_ATTRIBUTE,
+    output: Output | None = None,
+    *,
+    steps: str | Sequence[float] = MORPH_STEPS,
+    picture_format: str | None = None,
+    latents: Path | None = None,
+    scale: int | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+    report: Report = silent,
+) -> MorphResult:
+    """Draw each face and, beside it, its decoded latent moved along the attribute by each step.
+
+    Args:
+        faces: image files, or the bytes of images.
+        attribute: an attribute name, without regard to case, and to spaces against underscores.
+        output: the picture (by default `morph.png` or `morph.gif`), or a binary stream.
+        steps: see `parse_steps`; or the multipliers themselves.
+        picture_format: "png" for a strip, "gif" for a looped animation; by default what the output's suffix says.
+        latents: take the direction from this `latents.h5` instead of the weights file.
+        scale: how many times to enlarge a face, by default to about 96 pixels.
+        weights: the weights file; by default the workspace's.
+        device: auto, cpu, cuda or mps.
+        report: is called with progress and notices.
+
+    Raises:
+        DataError: a file is missing or damaged, or no direction is known for the attribute.
+        MismatchError: the latents were made by other weights.
+        UsageError: there is no such attribute, or a value is out of range.
+    """
+    if not faces:
+        raise UsageError("There is no face to morph: name at least one image file.")
+    multipliers = parse_steps(steps) if isinstance(steps, str) else tuple(float(step) for step in steps)
+    if not multipliers or not all(math.isfinite(step) for step in multipliers):
+        raise UsageError(f"Cannot morph by the steps {list(multipliers)}: give at least one finite number.")
+    output, picture_format = _resolve_output(output, picture_format)
+    if len(faces) * len(multipliers) > _MAX_TILES:
+        raise UsageError(
+            f"{len(faces)} faces at {len(multipliers)} steps do not fit into one picture: name fewer, or fewer steps."
+        )
+    check_output(output, inputs=[face for face in faces if isinstance(face, Path)])
+    model = load_model(weights, device)
+    name, delta = _direction(model, attribute, latents)
+    inputs = load_faces(faces, model.image_size)
+    mean, _ = model.encode(inputs.images)
+    side = tile_size(model.image_size, scale)
+    length = float(np.linalg.norm(delta))
+    if picture_format == "gif":
+        shown = tuple(np.linspace(min(multipliers), max(multipliers), _FRAMES).tolist())
+        morphs = _decode_walk(model, mean, delta, shown, report)
+        data = animation_bytes(morph_frames(morphs, shown, name, side))
+    else:
+        morphs = _decode_walk(model, mean, delta, multipliers, report)
+        picture = morph_grid(inputs.images, morphs, multipliers, inputs.names, name, length, side)
+        data = image_bytes(picture, output_name(output))
+    write_bytes(output, data)
+    return MorphResult(output if isinstance(output, Path) else None, name, multipliers, length, morphs)
+
+
+def _resolve_output(output: Output | None, picture_format: str | None) -> tuple[Output, str]:
+    """Settle file and format from each other: `-o x.gif` means a GIF, and `--format gif` alone means `morph.gif`."""
+    if picture_format is not None and picture_format not in FORMATS:
+        raise UsageError(f"There is no format {picture_format}: use {' or '.join(FORMATS)}.")
+    if output is None:
+        picture_format = picture_format or "png"
+        return MORPH_FILE.with_suffix(f".{picture_format}"), picture_format
+    is_gif = isinstance(output, Path) and output.suffix.lower() == ".gif"
+    if picture_format is None:
+        picture_format = "gif" if is_gif else "png"
+    if isinstance(output, Path) and is_gif != (picture_format == "gif"):
+        raise UsageError(f"{output} does not go with --format {picture_format}: name a .{picture_format} file.")
+    if picture_format != "gif":
+        check_image_name(output_name(output))
+    return output, picture_format
+
+
+def _direction(model: FaceModel, attribute: str, latents: Path | None) -> tuple[str, Floats]:
+    """Return the attribute's proper name and its direction, from the weights or from latents that they made."""
+    if latents is None:
+        delta = model.direction(attribute)
+        return model.attribute_names[find_attribute(attribute, model.attribute_names, model.name)], delta
+    with Latents(latents) as opened:
+        opened.check_made_by(model.hash(), model.name)
+        index = find_attribute(attribute, opened.attribute_names, str(latents))
+        if opened.attributes is None:
+            raise DataError(f"{latents} holds no attributes: encode faces that have them.")
+        delta = attribute_directions(opened.mean(), opened.attributes[:, index : index + 1]).deltas[0]
+        check_direction(delta, opened.attribute_names[index], str(latents))
+        return opened.attribute_names[index], delta
+
+
+def _decode_walk(
+    model: FaceModel, mean: Floats, delta: Floats, steps: Sequence[float], report: Report
+) -> NDArray[np.uint8]:
+    moved = walk(mean, delta, np.asarray(steps, dtype=np.float32))
+    rows = []
+    for number, latents in enumerate(moved, start=1):
+        rows.append(model.decode(latents))
+        report(Progress("morph", number, len(moved), "faces"))
+    return np.stack(rows)

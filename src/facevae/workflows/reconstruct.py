@@ -1,0 +1,89 @@
+"""`reconstruct`: faces over what the VAE makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facevae.config import FACES_FILE, RECONSTRUCT_COUNT, RECONSTRUCTIONS_FILE
+from facevae.errors import UsageError
+from facevae.figures.faces import reconstruction_grid
+from facevae.figures.picture import check_image_name, image_bytes
+from facevae.progress import Report, silent
+from facevae.storage.faces import Faces
+from facevae.storage.output import Output, check_output, write_bytes
+from facevae.storage.weights import FaceModel
+from facevae.workflows.common import NamedImages, check_size, load_faces, load_model, output_name, tile_size
+
+_MAX_IN_PICTURE = 200
+
+
+@dataclass(frozen=True)
+class ReconstructResult:
+    """What `reconstruct` made: the picture (None for a stream), the names, and each face's mean squared error."""
+
+    path: Path | None
+    names: tuple[str, ...]
+    errors: tuple[float, ...]
+    inputs: NDArray[np.uint8]
+    reconstructions: NDArray[np.uint8]
+
+
+def reconstruct(
+    images: Sequence[Path] | None = None,
+    output: Output = RECONSTRUCTIONS_FILE,
+    *,
+    count: int = RECONSTRUCT_COUNT,
+    faces: Path = FACES_FILE,
+    scale: int | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+    report: Report = silent,  # noqa: ARG001 - every workflow takes one; this one has nothing to report yet
+) -> ReconstructResult:
+    """Draw inputs in the top row and, below, what the decoder makes of their posterior means, with the error under each.
+
+    Args:
+        images: image files; None to take the first `count` faces of the valid split of `faces` (of all, if it is empty).
+        output: the picture, or a binary stream for a PNG.
+        count: how many faces to take from `faces`.
+        faces: the prepared faces, read only when `images` is None.
+        scale: how many times to enlarge a face, by default to about 96 pixels.
+        weights: the weights file; by default the workspace's.
+        device: auto, cpu, cuda or mps.
+        report: is called with progress and notices.
+
+    Raises:
+        DataError: a file is missing or damaged.
+        MismatchError: the faces are not of the size the weights take.
+        UsageError: a value is out of range.
+    """
+    wanted = count if images is None else len(images)
+    if not 1 <= wanted <= _MAX_IN_PICTURE:
+        raise UsageError(f"{wanted} faces do not fit into one picture: ask for 1 to {_MAX_IN_PICTURE}.")
+    check_image_name(output_name(output))
+    check_output(output, inputs=images or [])
+    model = load_model(weights, device)
+    inputs = load_faces(images, model.image_size) if images is not None else _prepared(faces, model, count)
+    mean, _ = model.encode(inputs.images)
+    reconstructions = model.decode(mean)
+    difference = inputs.images.astype(np.float64) - reconstructions
+    errors = (np.square(difference / 255.0)).mean(axis=(1, 2, 3)).tolist()
+    picture = reconstruction_grid(
+        inputs.images, reconstructions, errors, inputs.names, tile_size(model.image_size, scale)
+    )
+    write_bytes(output, image_bytes(picture, output_name(output)))
+    path = output if isinstance(output, Path) else None
+    return ReconstructResult(path, tuple(inputs.names), tuple(errors), inputs.images, reconstructions)
+
+
+def _prepared(path: Path, model: FaceModel, count: int) -> NamedImages:
+    with Faces(path) as faces:
+        check_size(faces, model)
+        rows = faces.rows_of("valid") if len(faces.rows_of("valid")) else faces.rows_of("all")
+        chosen = rows[:count].tolist()
+        images = np.concatenate([faces.read(row, row + 1) for row in chosen])
+        return NamedImages(images, [Path(faces.names[row]).stem for row in chosen])

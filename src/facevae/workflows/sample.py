@@ -1,0 +1,95 @@
+"""`sample`: new faces, decoded from z ~ N(0, I)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facevae.config import SAMPLE_COUNT, SAMPLES_DIRECTORY, SAMPLES_FILE
+from facevae.errors import DataError, UsageError
+from facevae.figures.canvas import enlarge
+from facevae.figures.faces import sample_grid
+from facevae.figures.picture import check_image_name, image_bytes
+from facevae.progress import Report, silent
+from facevae.storage.output import Output, check_output, describe_os_error, write_bytes
+from facevae.workflows.common import load_model, output_name, tile_size
+
+_MAX_COUNT = 100_000
+_MAX_IN_GRID = 2_000
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """What `sample` made: the picture files written (none for a stream), and the faces (N, S, S, 3) uint8."""
+
+    paths: tuple[Path, ...]
+    faces: NDArray[np.uint8]
+
+
+def sample(
+    count: int = SAMPLE_COUNT,
+    output: Output | None = None,
+    *,
+    seed: int | None = None,
+    temperature: float = 1.0,
+    separate: bool = False,
+    scale: int | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+    report: Report = silent,  # noqa: ARG001 - every workflow takes one; sampling has nothing to report yet
+) -> SampleResult:
+    """Draw new faces and write them as one grid or as single files.
+
+    Args:
+        count: how many.
+        output: the picture, by default `samples.png`; with `separate` a folder, by default `samples/`.
+        seed: for repeatable faces.
+        temperature: the standard deviation of z; below 1 the faces are more average, above 1 stranger.
+        separate: write `sample-01.png`, ... instead of a grid.
+        scale: how many times to enlarge a face (by default to about 96 pixels; single files are not enlarged).
+        weights: the weights file; by default the workspace's.
+        device: auto, cpu, cuda or mps.
+        report: is called with progress and notices.
+
+    Raises:
+        DataError: the weights are missing or damaged, or the output cannot be written.
+        UsageError: a value is out of range.
+    """
+    if not 1 <= count <= (_MAX_COUNT if separate else _MAX_IN_GRID):
+        most = f"up to {_MAX_COUNT:,}" if separate else f"up to {_MAX_IN_GRID:,} in one picture (more with --separate)"
+        raise UsageError(f"{count} faces cannot be drawn: ask for at least 1, {most}.")
+    if not 0.0 <= temperature <= 100.0:
+        raise UsageError(f"A temperature of {temperature:g} is out of range: use a number from 0 to 100, such as 0.8.")
+    if seed is not None and seed < 0:
+        raise UsageError(f"A seed of {seed} is out of range: use a whole number from 0 on.")
+    if separate:
+        folder = output if output is not None else SAMPLES_DIRECTORY
+        if not isinstance(folder, Path):
+            raise UsageError("Single files cannot go to standard output: name a folder with -o, or leave --separate out.")
+        return _separate(folder, load_model(weights, device).sample(count, seed=seed, temperature=temperature), scale or 1)
+    output = output if output is not None else SAMPLES_FILE
+    check_image_name(output_name(output))
+    check_output(output)
+    faces = load_model(weights, device).sample(count, seed=seed, temperature=temperature)
+    write_bytes(output, image_bytes(sample_grid(faces, tile_size(faces.shape[1], scale)), output_name(output)))
+    return SampleResult((output,) if isinstance(output, Path) else (), faces)
+
+
+def _separate(folder: Path, faces: NDArray[np.uint8], scale: int) -> SampleResult:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be made a folder: {describe_os_error(error)}.") from error
+    digits = max(2, len(str(len(faces))))
+    paths = []
+    for number, face in enumerate(faces, start=1):
+        path = folder / f"sample-{number:0{digits}}.png"
+        check_output(path)
+        image = enlarge(face, scale * face.shape[0]) if scale > 1 else Image.fromarray(face)
+        write_bytes(path, image_bytes(image))
+        paths.append(path)
+    return SampleResult(tuple(paths), faces)

@@ -1,0 +1,398 @@
+from __future__ import annotations
+
+import io
+import os
+import struct
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from facevae.errors import DataError
+from facevae.storage.images import IMAGE_SUFFIXES, MAX_PIXELS, load_face, open_image
+
+KINDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or PNM"
+
+
+def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth random colours with a little fine noise, about as hard to decode as a portrait."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (9, 7, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(float)
+    return Image.fromarray(np.clip(smooth + random.normal(0, 2, smooth.shape), 0, 255).astype(np.uint8))
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def pixels(image: Image.Image) -> list[list[int]]:
+    rows: list[list[int]] = np.asarray(image).reshape(-1, 3).tolist()
+    return rows
+
+
+def decibels(first: np.ndarray, second: np.ndarray) -> float:
+    error = np.mean((first.astype(float) - second.astype(float)) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-10)))
+
+
+# ------------------------------------------------------------------------------- what is read
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_kinds_are_read_exactly_from_bytes_and_files(kind: str, tmp_path: Path) -> None:
+    original = photograph(9, 7)
+    path = tmp_path / "face.of-no-known-suffix"
+    path.write_bytes(encoded(original, kind))
+    for source in (path, path.read_bytes()):
+        image = open_image(source)
+        assert (image.mode, image.size, image.info) == ("RGB", (9, 7), {})
+        assert np.array_equal(np.asarray(image), np.asarray(original))
+
+
+def test_webp_is_read() -> None:
+    original = photograph(9, 7)
+    assert pixels(open_image(encoded(original, "WEBP", lossless=True))) == pixels(original)
+
+
+def test_the_first_frame_of_an_animation_is_taken() -> None:
+    frames = [Image.new("RGB", (3, 2), colour) for colour in ("red", "blue")]
+    animation = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert pixels(open_image(animation)) == [[255, 0, 0]] * 6
+
+
+def test_the_first_of_a_pair_of_camera_pictures_is_taken() -> None:
+    pair = encoded(Image.new("RGB", (8, 8), "red"), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))])
+    assert open_image(pair).getpixel((4, 4)) == pytest.approx((254, 0, 0), abs=1)
+
+
+def test_a_pipe_is_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    data = encoded(Image.new("RGB", (2, 2), "red"), "PNG")
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    assert pixels(open_image(pipe)) == [[255, 0, 0]] * 4
+    writer.join()
+
+
+def test_several_threads_read_the_same() -> None:
+    data = [encoded(photograph(178, 218, seed), "JPEG") for seed in range(4)] * 8
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda one: load_face(one, 32), data))
+    assert all(np.array_equal(one, load_face(source, 32)) for one, source in zip(together, data, strict=True))
+
+
+def test_suffixes_are_lower_case() -> None:
+    assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"} <= IMAGE_SUFFIXES
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
+
+
+# ------------------------------------------------------------------------------- conversions
+
+
+def test_grey_becomes_rgb() -> None:
+    grey = Image.fromarray(np.array([[0, 100, 255]], np.uint8))
+    assert pixels(open_image(encoded(grey, "PNG"))) == [[0, 0, 0], [100, 100, 100], [255, 255, 255]]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bit_grey_is_scaled_not_clipped(kind: str) -> None:
+    grey = Image.fromarray(np.array([[0, 257 * 100, 257 * 200, 65535]], np.uint16))
+    assert pixels(open_image(encoded(grey, kind))) == [[value] * 3 for value in (0, 100, 200, 255)]
+
+
+def test_sixteen_bit_grey_is_rounded() -> None:
+    grey = Image.fromarray(np.array([[128, 129, 65406, 65407]], np.uint16))
+    assert [value[0] for value in np.asarray(open_image(encoded(grey, "PNG")))[0].tolist()] == [0, 1, 254, 255]
+
+
+def test_bilevel_becomes_black_and_white() -> None:
+    assert pixels(open_image(encoded(Image.fromarray(np.array([[False, True]])), "PNG"))) == [[0] * 3, [255] * 3]
+
+
+def test_palette_becomes_rgb() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    assert pixels(open_image(encoded(image, "PNG"))) == [[10, 20, 30], [40, 50, 60]]
+
+
+def test_cmyk_becomes_rgb() -> None:
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    assert open_image(encoded(image, "JPEG")).getpixel((4, 4)) == pytest.approx((255, 0, 0), abs=2)
+
+
+def test_what_is_transparent_lies_on_white() -> None:
+    image = Image.new("RGBA", (3, 1), (255, 0, 0, 255))
+    image.putpixel((1, 0), (255, 0, 0, 0))
+    image.putpixel((2, 0), (255, 0, 0, 51))
+    assert pixels(open_image(encoded(image, "PNG"))) == [[255, 0, 0], [255, 255, 255], [255, 204, 204]]
+
+
+def test_transparent_grey_lies_on_white() -> None:
+    image = Image.new("LA", (2, 1), (0, 255))
+    image.putpixel((1, 0), (0, 0))
+    assert pixels(open_image(encoded(image, "PNG"))) == [[0, 0, 0], [255, 255, 255]]
+
+
+def test_a_transparent_palette_lies_on_white_without_a_warning() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    assert pixels(open_image(encoded(image, "PNG", transparency=b"\xff\x00"))) == [[10, 20, 30], [255, 255, 255]]
+
+
+def test_a_transparent_colour_lies_on_white() -> None:
+    image = Image.new("RGB", (2, 1), (1, 2, 3))
+    image.putpixel((1, 0), (4, 5, 6))
+    assert pixels(open_image(encoded(image, "PNG", transparency=(4, 5, 6)))) == [[1, 2, 3], [255, 255, 255]]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
+@pytest.mark.parametrize(
+    ("orientation", "corners"),
+    # where the four corners of the stored picture, read row by row, belong according to the EXIF standard
+    [
+        (1, "rgbw"),
+        (2, "grwb"),
+        (3, "wbgr"),
+        (4, "bwrg"),
+        (5, "rbgw"),
+        (6, "brwg"),
+        (7, "wgbr"),
+        (8, "gwrb"),
+    ],
+)
+def test_photographs_are_turned_upright(kind: str, orientation: int, corners: str) -> None:
+    colours = {"r": (255, 0, 0), "g": (0, 255, 0), "b": (0, 0, 255), "w": (255, 255, 255)}
+    stored = Image.new("RGB", (2, 2))
+    for place, colour in zip([(0, 0), (1, 0), (0, 1), (1, 1)], "rgbw", strict=True):
+        stored.putpixel(place, colours[colour])
+    stored = stored.resize((64, 32), Image.Resampling.NEAREST)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = open_image(encoded(stored, kind, exif=exif))
+    assert image.size == ((32, 64) if orientation > 4 else (64, 32))
+    found = [image.resize((2, 2), Image.Resampling.BOX).getpixel(place) for place in [(0, 0), (1, 0), (0, 1), (1, 1)]]
+    assert [value for colour in found for value in colour] == pytest.approx(  # type: ignore[union-attr]
+        [value for corner in corners for value in colours[corner]], abs=12
+    )
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0rubbish", b"Exif\0\0MM\0*\0\0\0\x08\0\xff", b"Exif\0\0"])
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_broken_metadata_do_not_make_an_image_unreadable(exif: bytes) -> None:
+    assert open_image(encoded(Image.new("RGB", (8, 8)), "JPEG", exif=exif)).size == (8, 8)
+
+
+# ------------------------------------------------------------------------------- errors
+
+
+def refusal(source: Path | bytes, name: str | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        open_image(source, name)
+    return str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "face.jpg"
+    assert refusal(path) == f"There is no file {path}. Check its name and folder."
+    (tmp_path / "face.jpeg").touch()
+    assert refusal(path) == f"There is no file {path}. Did you mean face.jpeg?"
+    deep = tmp_path / "nowhere" / "face.jpg"
+    assert refusal(deep) == f"There is no file {deep}. Check its name and folder."
+
+
+def test_directory(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == (f"{tmp_path} is a folder, where an image file is expected: name a file inside it.")
+
+
+def test_impossible_paths(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    beneath = tmp_path / "file" / "face.jpg"
+    assert refusal(beneath) == f"{beneath} cannot be read: not a directory."
+    assert refusal(Path("a\0b"), "face") == "face cannot be read: embedded null byte."
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "face.jpg"
+    path.touch()
+    assert refusal(path) == f"{path} is empty, where an image is expected."
+    assert refusal(b"") == "the image is empty, where an image is expected."
+
+
+def test_text_named_like_an_image(tmp_path: Path) -> None:
+    path = tmp_path / "face.jpg"
+    path.write_text("Please, see the attached photograph.")
+    assert refusal(path) == f"{path} is not an image that can be read: give a {KINDS} file."
+    assert refusal(path.read_bytes(), "stdin") == f"stdin is not an image that can be read: give a {KINDS} file."
+
+
+def test_postscript_is_never_run() -> None:
+    assert refusal(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "face.eps") == (
+        f"face.eps is not an image that can be read: give a {KINDS} file."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "called"),
+    [
+        ("JPEG", "JPEG"),
+        ("PNG", "PNG"),
+        ("GIF", "GIF"),
+        ("BMP", "BMP"),
+        ("WEBP", "WebP"),
+        ("TIFF", "TIFF"),
+        ("PPM", "PNM"),
+    ],
+)
+@pytest.mark.parametrize("part", [0.6, 0.95])
+@pytest.mark.filterwarnings("ignore:Truncated File Read", "ignore:Corrupt EXIF data")
+def test_images_cut_short(kind: str, called: str, part: float) -> None:
+    whole = encoded(photograph(60, 60), kind)
+    assert refusal(whole[: int(len(whole) * part)], "face") == (
+        f"face begins as a {called} image but is damaged or cut short: save or fetch it again."
+    )
+
+
+def test_images_cut_short_in_their_header() -> None:
+    assert refusal(encoded(photograph(60, 60), "JPEG")[:40], "face") == (
+        "face begins as a JPEG image but is damaged or cut short: save or fetch it again."
+    )
+
+
+def test_images_cut_short_are_refused_at_reduced_scale_too() -> None:
+    whole = encoded(photograph(800, 800), "JPEG")
+    with pytest.raises(DataError, match=r"^face begins as a JPEG image but is damaged or cut short"):
+        load_face(whole[: len(whole) // 2], 32, "face")
+
+
+def png_header(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"IDAT"
+    chunks = [
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (header, data)
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_too_many_pixels_are_refused_from_the_header() -> None:
+    assert refusal(png_header(20_001, 10_000), "face.png") == (
+        "face.png has 20001 x 10000 pixels, more than the 200,000,000 that are taken: reduce it first."
+    )
+    assert MAX_PIXELS == 20_000 * 10_000
+    assert refusal(png_header(0x7FFFFFFF, 0x7FFFFFFF), "face.png").startswith(
+        "face.png has 2147483647 x 2147483647 pixels"
+    )
+
+
+def test_pillows_own_limit_neither_warns_nor_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(photograph(9, 7), "PNG")
+    for limit in (40, 5):  # Pillow warns above its limit, and raises above twice of it
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert open_image(data).size == (9, 7)
+
+
+def test_values_without_a_fixed_brightness_are_refused() -> None:
+    remedy = "which have no fixed brightness: save it as an 8-bit PNG or a JPEG."
+    floating = encoded(Image.new("F", (2, 2)), "TIFF")
+    wide = encoded(Image.fromarray(np.array([[0, 70_000]], np.int32)), "TIFF")
+    assert refusal(floating, "face.tif") == f"face.tif holds floating-point values, {remedy}"
+    assert refusal(wide, "face.tif") == f"face.tif holds 32-bit values, {remedy}"
+
+
+@given(
+    start=st.sampled_from(
+        [b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"P5 ", b"RIFF"]
+    ),
+    rest=st.binary(max_size=80),
+)
+@settings(max_examples=80, deadline=None)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_rubbish_is_refused_in_one_way_only(start: bytes, rest: bytes) -> None:
+    with suppress(DataError):
+        open_image(start + rest, "face")
+
+
+@given(
+    place=st.floats(0, 1),
+    value=st.integers(0, 255),
+    kind=st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP"]),
+)
+@settings(max_examples=60, deadline=None)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_changed_byte_is_refused_in_one_way_only(place: float, value: int, kind: str) -> None:
+    data = bytearray(encoded(photograph(20, 20), kind))
+    data[int(place * (len(data) - 1))] = value
+    with suppress(DataError):
+        assert open_image(bytes(data), "face").mode == "RGB"
+
+
+# ------------------------------------------------------------------------------- faces
+
+
+@pytest.mark.parametrize(("width", "height"), [(178, 218), (64, 64), (20, 30), (1, 1), (501, 77)])
+def test_load_face_is_the_plain_resize(width: int, height: int) -> None:
+    original = photograph(width, height)
+    face = load_face(encoded(original, "PNG"), 32)
+    assert (face.shape, str(face.dtype), face.flags.writeable) == ((32, 32, 3), "uint8", True)
+    assert np.array_equal(face, np.asarray(original.resize((32, 32), Image.Resampling.BILINEAR)))
+
+
+def test_load_face_is_torchvisions_resize() -> None:
+    transforms = pytest.importorskip("torchvision.transforms.v2")
+    original = photograph(178, 218)
+    expected = np.asarray(transforms.Resize((32, 32))(original))
+    assert np.array_equal(load_face(encoded(original, "PNG"), 32), expected)
+
+
+def fully_decoded(data: bytes, size: int) -> np.ndarray:
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "decoded"),
+    [
+        (178, 218, (89, 109)),  # CelebA itself
+        (176, 176, (88, 88)),
+        (174, 218, (174, 218)),  # half of it is less than 2.75 times 32
+        (179, 218, (179, 218)),  # odd: half of it would end inside a pixel
+        (356, 436, (89, 109)),
+        (358, 436, (179, 218)),  # a quarter of it would end inside a pixel
+        (800, 1200, (100, 150)),
+        (8000, 88, (8000, 88)),
+    ],
+)
+def test_large_jpegs_are_decoded_at_reduced_scale(width: int, height: int, decoded: tuple[int, int]) -> None:
+    data = encoded(photograph(width, height), "JPEG", quality=95)
+    assert open_image(data, at_least=32).size == decoded
+    assert open_image(data).size == (width, height)
+    assert decibels(load_face(data, 32), fully_decoded(data, 32)) >= 50
+
+
+def test_reduced_scale_and_orientation_go_together() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(photograph(400, 800), "JPEG", exif=exif)
+    assert open_image(data, at_least=32).size == (200, 100)
+    upright = Image.open(io.BytesIO(data)).transpose(Image.Transpose.ROTATE_270)
+    expected = np.asarray(upright.resize((32, 32), Image.Resampling.BILINEAR))
+    assert decibels(load_face(data, 32), expected) >= 50
+
+
+def test_grey_and_cmyk_jpegs_are_decoded_at_reduced_scale() -> None:
+    for mode in ("L", "CMYK"):
+        data = encoded(photograph(400, 400).convert(mode), "JPEG")
+        assert open_image(data, at_least=32).size == (100, 100)
+        assert decibels(load_face(data, 32), fully_decoded(data, 32)) >= 50
