@@ -54,7 +54,7 @@ _HOMES = {
     )
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 - the names are those of _HOMES
+__all__ = ["__version__", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -131,10 +131,10 @@ class TrainConfig:
             0.0 <= self.kl_weight < float("inf"),
             f"A KL weight of {self.kl_weight} is out of range: use a number from 0 on.",
         )
-        _require(0 <= self.seed < 2**63, f"A seed of {self.seed} is out of range: use a whole number from 0 to 2^63 - 1.")
         _require(
-            self.split in SPLIT_NAMES, f"There is no split {self.split}: use one of {', '.join(SPLIT_NAMES)}."
+            0 <= self.seed < 2**63, f"A seed of {self.seed} is out of range: use a whole number from 0 to 2^63 - 1."
         )
+        _require(self.split in SPLIT_NAMES, f"There is no split {self.split}: use one of {', '.join(SPLIT_NAMES)}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dictionary, for JSON."""

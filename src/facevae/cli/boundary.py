@@ -41,7 +41,9 @@ def guarded(command: Command) -> Command:
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            say("Error: there is not enough memory for this: use a smaller --batch-size, fewer images, or --device cpu.")
+            say(
+                "Error: there is not enough memory for this: use a smaller --batch-size, fewer images, or --device cpu."
+            )
             raise typer.Exit(1) from None
 
     return run

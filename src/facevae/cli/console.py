@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from facevae.errors import UsageError
 from facevae.progress import Event, Notice, Progress
@@ -56,7 +56,9 @@ class Reporter:
     def __enter__(self) -> Reporter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop_bar()
 
     def __call__(self, event: Event) -> None:
@@ -126,7 +128,7 @@ class Reporter:
             write_line(sys.stderr, text)
 
 
-def write_line(stream: IO[str], text: str) -> None:
+def write_line(stream: TextIO, text: str) -> None:
     """Write a line, whatever the stream's encoding: a file name may hold what a terminal cannot show."""
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")

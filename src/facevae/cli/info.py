@@ -22,7 +22,8 @@ _PLAIN_WIDTH = 120
 
 def info(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Weights, checkpoint, faces or latents. Without: the network.")
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Weights, checkpoint, faces or latents. Without: the network."),
     ] = None,
     size: Annotated[
         int, typer.Option("--size", metavar="N", help="Without a file: the network for images of N pixels a side.")

@@ -21,7 +21,9 @@ def morph(
     ] = DEFAULT_ATTRIBUTE,
     steps: Annotated[
         str,
-        typer.Option("--steps", "-s", metavar="LO,HI", help="A range in whole steps; more numbers are the list itself."),
+        typer.Option(
+            "--steps", "-s", metavar="LO,HI", help="A range in whole steps; more numbers are the list itself."
+        ),
     ] = MORPH_STEPS,
     output: PictureOutput = None,
     picture_format: Annotated[

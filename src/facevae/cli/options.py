@@ -11,7 +11,9 @@ Weights = Annotated[
     Path | None,
     typer.Option("--weights", "-w", metavar="FILE", help="Trained weights. Default: vae.safetensors in this folder."),
 ]
-FacesFile = Annotated[Path, typer.Option("--faces", metavar="FILE", help="Prepared faces, as facevae prepare wrote them.")]
+FacesFile = Annotated[
+    Path, typer.Option("--faces", metavar="FILE", help="Prepared faces, as facevae prepare wrote them.")
+]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")]
 Scale = Annotated[
     int | None,

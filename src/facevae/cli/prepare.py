@@ -16,7 +16,8 @@ EXAMPLE = "facevae prepare --celeba-dir data/"
 
 def prepare(
     celeba_dir: Annotated[
-        Path, typer.Option("--celeba-dir", metavar="DIR", help="CelebA in any of its forms, or a plain folder of faces.")
+        Path,
+        typer.Option("--celeba-dir", metavar="DIR", help="CelebA in any of its forms, or a plain folder of faces."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")] = FACES_FILE,
     size: Annotated[

@@ -28,7 +28,9 @@ def sample(
     temperature: Annotated[
         float, typer.Option("--temperature", metavar="X", help="Standard deviation of z: below 1 more average faces.")
     ] = 1.0,
-    separate: Annotated[bool, typer.Option("--separate", help="Single files, one a face, instead of one grid.")] = False,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Single files, one a face, instead of one grid.")
+    ] = False,
     scale: Scale = None,
     weights: Weights = None,
     device: Device = "auto",

@@ -21,7 +21,8 @@ _HOW, _SHAPE = TrainConfig(), ModelConfig()
 def train(
     faces: FacesFile = FACES_FILE,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The weights to write; history and plot go beside them.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The weights to write; history and plot go beside them."),
     ] = WEIGHTS_FILE,
     epochs: Annotated[
         int | None, typer.Option("--epochs", "-e", metavar="N", help=f"Rounds over the images. Default: {_HOW.epochs}.")
@@ -49,7 +50,8 @@ def train(
         ),
     ] = None,
     kl_weight: Annotated[
-        float | None, typer.Option("--kl-weight", metavar="X", help=f"Of the KL divergence. Default: {_HOW.kl_weight:g}.")
+        float | None,
+        typer.Option("--kl-weight", metavar="X", help=f"Of the KL divergence. Default: {_HOW.kl_weight:g}."),
     ] = None,
     seed: Annotated[
         int | None,

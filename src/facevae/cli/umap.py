@@ -24,7 +24,8 @@ def umap(
         str, typer.Argument(metavar="[LATENTS]", help="Latents, as facevae encode wrote them; - reads them from stdin.")
     ] = str(LATENTS_FILE),
     attribute: Annotated[
-        str | None, typer.Option("--attr", "-a", metavar="NAME", help=f"Colours the dots. Default: {DEFAULT_ATTRIBUTE}.")
+        str | None,
+        typer.Option("--attr", "-a", metavar="NAME", help=f"Colours the dots. Default: {DEFAULT_ATTRIBUTE}."),
     ] = None,
     output: PictureOutput = None,
     coordinates: Annotated[

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from facevae.figures.canvas import (
     BACKGROUND,
@@ -22,7 +22,6 @@ from facevae.figures.canvas import (
     enlarge,
     font,
 )
-from PIL import ImageDraw
 
 Floats = NDArray[np.float32]
 

@@ -117,9 +117,7 @@ def _draw_row(
             _centred(draw, x, y + grid.tile_size + 2, grid.tile_size, grid.captions[number][column], FAINT_INK)
 
 
-def _centred(
-    draw: ImageDraw.ImageDraw, x: int, y: int, width: int, text: str, ink: tuple[int, int, int] = INK
-) -> None:
+def _centred(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, text: str, ink: tuple[int, int, int] = INK) -> None:
     text = shorten(text, width + GAP)
     draw.text((x + width / 2, y), text, font=font(LABEL_SIZE), fill=ink, anchor="ma")
 

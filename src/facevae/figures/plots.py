@@ -40,7 +40,9 @@ def loss_plot(train: LossCurves, valid: LossCurves, reconstruction_weight: float
         train_values, valid_values = getattr(train, name), getattr(valid, name)
         axes.plot(train.epochs, train_values, color=BLUE, linewidth=1.4, label="train")
         if valid.epochs:
-            axes.plot(valid.epochs, valid_values, color=VERMILION, linewidth=1.4, marker="o", markersize=4.5, label="valid")
+            axes.plot(
+                valid.epochs, valid_values, color=VERMILION, linewidth=1.4, marker="o", markersize=4.5, label="valid"
+            )
         _scale(axes, [*train_values, *valid_values])
         axes.set_title(title, fontsize=11)
         axes.set_xlabel("epoch")
@@ -80,7 +82,13 @@ def scatter_plot(
     order = np.random.default_rng(0).permutation(count)
     colours = np.full(count, BLUE) if labels is None else np.where(labels, VERMILION, BLUE)
     axes.scatter(
-        *coordinates[order].T, s=size, c=colours[order], alpha=opacity, linewidths=0, rasterized=count > 2000
+        coordinates[order, 0],
+        coordinates[order, 1],
+        s=size,
+        c=colours[order],
+        alpha=opacity,
+        linewidths=0,
+        rasterized=count > 2000,
     )
     handles: list[Line2D] = []
     if labels is not None:

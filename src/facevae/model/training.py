@@ -99,9 +99,7 @@ class Trainer:
         rows = self._batch_rows()
         images = to_tensor(self._images[rows], self.vae.device)
         generator = seeded_generator(self.vae.device, self.config.seed, self.epoch, self.step + 1)
-        noise = torch.randn(
-            len(rows), self.vae.config.latent_dim, generator=generator, device=self.vae.device
-        )
+        noise = torch.randn(len(rows), self.vae.config.latent_dim, generator=generator, device=self.vae.device)
         self.vae.train()
         parts = vae_loss(
             images,
@@ -138,7 +136,7 @@ def evaluate_loss(vae: VAE, images: Tensor, config: TrainConfig) -> MeanLoss:
     """Return the mean loss over `images` (N, S, S, 3) uint8 with the network in evaluation mode and repeatable noise."""
     vae.eval()
     running = _RunningMean(vae.device)
-    for number, batch in enumerate(images.split(config.batch_size)):
+    for number, batch in enumerate(torch.split(images, config.batch_size)):
         floats = to_tensor(batch, vae.device)
         generator = seeded_generator(vae.device, config.seed, _VALID_STREAM, number)
         noise = torch.randn(len(batch), vae.config.latent_dim, generator=generator, device=vae.device)

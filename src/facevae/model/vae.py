@@ -31,7 +31,7 @@ class VAE(nn.Module):
         self.config = config if config is not None else ModelConfig()
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     @property
     def device(self) -> torch.device:

@@ -75,7 +75,7 @@ class FacesWriter:
         hdf5.append(self._split, split)
         if self._attributes is not None and attributes is not None:
             hdf5.append(self._attributes, attributes)
-        self._digest.update(np.ascontiguousarray(images))
+        self._digest.update(np.ascontiguousarray(images).data)
 
     def finish(self) -> str:
         """Mark the file complete and return its fingerprint."""

@@ -108,7 +108,9 @@ class FaceModel:
             DataError: the model has no directions, or the training faces all had the same value of it.
         """
         index = find_attribute(attribute, self.attribute_names, self.name)
-        delta: Floats = self.directions.deltas[index] if self.directions is not None else np.zeros(self.latent_dim)
+        if self.directions is None:
+            raise DataError(f"{self.name} holds no attribute directions. {REMEDY}")
+        delta: Floats = self.directions.deltas[index]
         check_direction(delta, self.attribute_names[index], self.name)
         return delta
 

@@ -58,7 +58,9 @@ def activations(
     maps = {layer.name: layer.maps.float().cpu().numpy() for layer in layers}
     shown = to_images(reconstruction[None])[0]
 
-    pictures = {"overview": overview_picture(original, scaled, shown, [(layer.title, maps[layer.name]) for layer in layers])}
+    pictures = {
+        "overview": overview_picture(original, scaled, shown, [(layer.title, maps[layer.name]) for layer in layers])
+    }
     pictures["00-input"] = input_picture(original, scaled)
     for number, layer in enumerate(layers, start=1):
         pictures[f"{number:02}-{layer.name}"] = layer_picture(layer.title, maps[layer.name])

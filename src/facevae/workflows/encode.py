@@ -11,6 +11,7 @@ import numpy as np
 
 from facevae.config import ENCODE_BATCH, FACES_FILE, LATENTS_FILE
 from facevae.errors import DataError
+from facevae.model.inference import Floats, Images
 from facevae.progress import Progress, Report, silent
 from facevae.storage.faces import Faces
 from facevae.storage.latents import LatentsWriter
@@ -121,7 +122,7 @@ def _nothing_read(skipped: Sequence[Skipped]) -> str:
     return f"None of the {len(skipped)} images could be read. The first: {skipped[0].reason}"
 
 
-def _checked(model: FaceModel, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _checked(model: FaceModel, images: Images) -> tuple[Floats, Floats]:
     """Encode; non-finite latents mean ruined weights, and are better found here than in a later stage."""
     mean, log_variance = model.encode(images)
     if not (np.isfinite(mean).all() and np.isfinite(log_variance).all()):

@@ -85,7 +85,9 @@ def _counts(attributes: NDArray[np.int8] | None, names: tuple[str, ...]) -> tupl
     if attributes is None:
         return ()
     positive = (attributes > 0).sum(axis=0)
-    return tuple((name, int(count), len(attributes) - int(count), None) for name, count in zip(names, positive, strict=True))
+    return tuple(
+        (name, int(count), len(attributes) - int(count), None) for name, count in zip(names, positive, strict=True)
+    )
 
 
 def _split_counts(split: NDArray[np.uint8] | None) -> str:
@@ -169,7 +171,10 @@ def _safetensors_info(path: Path, common: dict[str, Any]) -> FileInfo:
 
 
 def _words(values: dict[str, Any]) -> dict[str, str]:
-    return {name.replace("_", " "): f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    return {
+        name.replace("_", " "): f"{value:g}" if isinstance(value, float) else str(value)
+        for name, value in values.items()
+    }
 
 
 def _weights_info(path: Path, common: dict[str, Any]) -> FileInfo:

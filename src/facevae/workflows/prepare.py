@@ -108,9 +108,7 @@ def prepare(
         fingerprint = writer.finish()
     report_skipped(skipped, report)
     splits = {name: int(written[code]) for name, code in SPLIT_CODES.items()}
-    return PrepareResult(
-        output, int(written.sum()), splits, source.attribute_names, tuple(skipped), fingerprint
-    )
+    return PrepareResult(output, int(written.sum()), splits, source.attribute_names, tuple(skipped), fingerprint)
 
 
 def _split(source: FaceSource) -> NDArray[np.uint8]:

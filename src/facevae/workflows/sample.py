@@ -69,8 +69,12 @@ def sample(
     if separate:
         folder = output if output is not None else SAMPLES_DIRECTORY
         if not isinstance(folder, Path):
-            raise UsageError("Single files cannot go to standard output: name a folder with -o, or leave --separate out.")
-        return _separate(folder, load_model(weights, device).sample(count, seed=seed, temperature=temperature), scale or 1)
+            raise UsageError(
+                "Single files cannot go to standard output: name a folder with -o, or leave --separate out."
+            )
+        return _separate(
+            folder, load_model(weights, device).sample(count, seed=seed, temperature=temperature), scale or 1
+        )
     output = output if output is not None else SAMPLES_FILE
     check_image_name(output_name(output))
     check_output(output)

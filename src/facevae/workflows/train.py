@@ -221,7 +221,9 @@ class _Run:
             self._report(Notice(f"{self._faces.path} has no valid split: only the training loss is recorded."))
             return None
         if config.split in ("valid", "all"):
-            self._report(Notice("The valid images are among those trained on: their loss says nothing about new faces."))
+            self._report(
+                Notice("The valid images are among those trained on: their loss says nothing about new faces.")
+            )
         return torch.from_numpy(self._faces.images_of("valid"))
 
     def train(self, interruption: Interruption) -> None:
@@ -343,9 +345,7 @@ class _Run:
                 [point.kl for point in points],
             )
 
-        figure = loss_plot(
-            curves("train"), curves("valid"), self._config.reconstruction_weight, self._config.kl_weight
-        )
+        figure = loss_plot(curves("train"), curves("valid"), self._config.reconstruction_weight, self._config.kl_weight)
         write_bytes(self._files.plot, plot_bytes(figure, self._files.plot.name))
 
     def _training_record(self) -> dict[str, Any]:
