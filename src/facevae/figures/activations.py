@@ -88,7 +88,7 @@ def overview_picture(
 ) -> Image.Image:
     """Return the way of one face through the network: input, the liveliest channels of each layer, reconstruction.
 
-    `layers` holds a title and the maps (C, H, W) of each convolution, in order.
+    `layers` holds a short title and the maps (C, H, W) of each convolution, in order.
     """
     tile = _OVERVIEW_TILE
     rows: list[list[Picture | None]] = []
@@ -96,7 +96,7 @@ def overview_picture(
     for title, maps in layers:
         chosen = _strongest(maps, _OVERVIEW_CHANNELS)
         rows.append([channel_tile(maps[index]) for index in chosen])
-        labels.append(f"{title}  {maps.shape[0]} × {maps.shape[1]} × {maps.shape[2]}")
+        labels.append(f"{title}, {maps.shape[0]} × {maps.shape[1]} × {maps.shape[2]}")
     body = draw_grid(Grid(rows, tile, row_labels=labels, smooth=False, gap=3))
     head = _overview_head(original, scaled, reconstruction)
     canvas = Image.new("RGB", (max(head.width, body.width), head.height + body.height), BACKGROUND)

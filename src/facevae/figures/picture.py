@@ -36,7 +36,7 @@ def check_plot_name(name: str) -> None:
     _format_of(name, _PLOT_FORMATS)
 
 
-def image_bytes(image: Image.Image, name: str = ".png") -> bytes:
+def image_bytes(image: Image.Image, name: str = "picture.png") -> bytes:
     """Return `image` in the format that the file name `name` asks for (PNG for standard output).
 
     Raises:
@@ -63,7 +63,7 @@ def animation_bytes(frames: Sequence[Image.Image], *, milliseconds: int = 80) ->
     return buffer.getvalue()
 
 
-def plot_bytes(figure: Figure, name: str = ".png") -> bytes:
+def plot_bytes(figure: Figure, name: str = "picture.png") -> bytes:
     """Return a matplotlib figure in the format that the file name `name` asks for.
 
     Raises:

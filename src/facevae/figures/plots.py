@@ -33,7 +33,7 @@ def loss_plot(train: LossCurves, valid: LossCurves, reconstruction_weight: float
     panels = figure.subplots(1, 3)
     titles = (
         ("loss", "Loss"),
-        ("reconstruction", f"Reconstruction ({reconstruction_weight:g} × MSE)"),
+        ("reconstruction", f"Reconstruction ({reconstruction_weight:,g} × MSE)"),
         ("kl", "KL divergence, nats" + ("" if kl_weight == 1 else f" (weighted by {kl_weight:g} in the loss)")),
     )
     for axes, (name, title) in zip(panels, titles, strict=True):
@@ -73,7 +73,9 @@ def scatter_plot(
 
     Without labels the dots are of one colour.
     """
-    figure = Figure(figsize=(8, 7.4), layout="constrained")
+    # The two axes have one scale, so the page takes the shape of the map.
+    width, height = np.maximum(np.ptp(coordinates, axis=0), 1e-6)
+    figure = Figure(figsize=(9, float(np.clip(9 * height / width, 5.0, 10.0)) + 1.2), layout="constrained")
     axes = figure.subplots()
     count = len(coordinates)
     size = float(np.clip(12_000 / max(count, 1), 1.2, 28))

@@ -59,7 +59,9 @@ def activations(
     shown = to_images(reconstruction[None])[0]
 
     pictures = {
-        "overview": overview_picture(original, scaled, shown, [(layer.title, maps[layer.name]) for layer in layers])
+        "overview": overview_picture(
+            original, scaled, shown, [(layer.name.replace("-", " "), maps[layer.name]) for layer in layers]
+        )
     }
     pictures["00-input"] = input_picture(original, scaled)
     for number, layer in enumerate(layers, start=1):

@@ -110,7 +110,7 @@ def report_skipped(skipped: Sequence[Skipped], report: Report) -> None:
 
 def output_name(output: Output) -> str:
     """Return the file name that decides a picture's format: PNG for a stream."""
-    return output.name if isinstance(output, Path) else ".png"
+    return output.name if isinstance(output, Path) else "picture.png"
 
 
 def tile_size(size: int, scale: int | None) -> int:
