@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from facevae.config import TrainConfig as TrainConfig
     from facevae.errors import FacevaeError as FacevaeError
     from facevae.model.latent_space import attribute_directions as attribute_directions
+    from facevae.storage.dataset import FacesDataset as FacesDataset
     from facevae.storage.faces import Faces as Faces
     from facevae.storage.latents import Latents as Latents
     from facevae.storage.weights import FaceModel as FaceModel
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "FaceModel": "facevae.storage.weights",
     "Faces": "facevae.storage.faces",
+    "FacesDataset": "facevae.storage.dataset",
     "FacevaeError": "facevae.errors",
     "Latents": "facevae.storage.latents",
     "ModelConfig": "facevae.config",

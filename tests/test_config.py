@@ -1,0 +1,149 @@
+"""The defaults, and what a configuration refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facevae.config import SPLIT_CODES, SPLIT_NAMES, ModelConfig, TrainConfig
+from facevae.errors import DataError, FacevaeError, MismatchError, TrainingError, UsageError, did_you_mean
+
+POWERS = [16, 32, 64, 128, 256, 512]
+
+
+def test_defaults_are_the_reference() -> None:
+    assert ModelConfig().to_dict() == {
+        "image_size": 32,
+        "channels": 128,
+        "latent_dim": 200,
+        "negative_slope": 0.3,
+        "norm_epsilon": 0.001,
+    }
+    assert TrainConfig().to_dict() == {
+        "epochs": 10,
+        "batch_size": 500,
+        "learning_rate": 0.0005,
+        "reconstruction_weight": 2000.0,
+        "kl_weight": 1.0,
+        "seed": 0,
+        "split": "train",
+    }
+
+
+def test_splits_have_the_numbers_of_celeba() -> None:
+    assert SPLIT_CODES == {"train": 0, "valid": 1, "test": 2}
+    assert SPLIT_NAMES == ("train", "valid", "test", "all")
+
+
+@given(
+    image_size=st.sampled_from(POWERS),
+    channels=st.integers(1, 4096),
+    latent_dim=st.integers(1, 65536),
+    negative_slope=st.floats(0, 1, exclude_max=True),
+    norm_epsilon=st.floats(0, exclude_min=True, allow_infinity=False),
+)
+def test_model_config_survives_its_dictionary(**values: Any) -> None:  # noqa: ANN401
+    config = ModelConfig(**values)
+    assert config.to_dict() == values
+    assert ModelConfig.from_dict(config.to_dict()) == config
+
+
+@given(st.integers(-10, 1100).filter(lambda size: size not in POWERS))
+def test_image_sizes_other_than_powers_of_two_are_refused(size: int) -> None:
+    with pytest.raises(UsageError) as error:
+        ModelConfig(image_size=size)
+    assert str(error.value) == (
+        f"An image size of {size} does not fit the network: use a power of two from 16 to 512, such as 32 or 64."
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"channels": 0},
+            "A width of 0 channels is out of range: use a whole number from 1 to 4096 (reference: 128).",
+        ),
+        (
+            {"channels": 1.5},
+            "A width of 1.5 channels is out of range: use a whole number from 1 to 4096 (reference: 128).",
+        ),
+        (
+            {"latent_dim": 65537},
+            "A latent dimension of 65537 is out of range: use a whole number from 1 to 65536 (reference: 200).",
+        ),
+        (
+            {"negative_slope": 1.0},
+            "A leaky ReLU slope of 1.0 is out of range: use a number from 0 up to 1 (reference: 0.3).",
+        ),
+        (
+            {"negative_slope": float("nan")},
+            "A leaky ReLU slope of nan is out of range: use a number from 0 up to 1 (reference: 0.3).",
+        ),
+        ({"norm_epsilon": 0.0}, "A batch norm epsilon of 0.0 is not positive."),
+        ({"depth": 5, "breadth": 1}, "The model configuration has unknown entries: breadth, depth."),
+    ],
+)
+def test_model_config_refuses(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        ModelConfig.from_dict(values)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "0 epochs are too few: use a whole number of at least 1."),
+        ({"batch_size": 1}, "A batch size of 1 is too small: batch normalisation needs at least 2 images."),
+        ({"learning_rate": 0.0}, "A learning rate of 0.0 is out of range: use a number above 0."),
+        ({"learning_rate": float("inf")}, "A learning rate of inf is out of range: use a number above 0."),
+        ({"learning_rate": float("nan")}, "A learning rate of nan is out of range: use a number above 0."),
+        ({"reconstruction_weight": -1.0}, "A reconstruction weight of -1.0 is out of range: use a number above 0."),
+        ({"kl_weight": -0.5}, "A KL weight of -0.5 is out of range: use a number from 0 on."),
+        ({"kl_weight": float("nan")}, "A KL weight of nan is out of range: use a number from 0 on."),
+        ({"seed": -1}, "A seed of -1 is out of range: use a whole number from 0 to 2^63 - 1."),
+        ({"seed": 2**63}, f"A seed of {2**63} is out of range: use a whole number from 0 to 2^63 - 1."),
+        ({"split": "dev"}, "There is no split dev: use one of train, valid, test, all."),
+    ],
+)
+def test_train_config_refuses(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        TrainConfig(**values)
+    assert str(error.value) == message
+
+
+def test_limits_themselves_are_allowed() -> None:
+    TrainConfig(epochs=1, batch_size=2, learning_rate=1e-300, kl_weight=0.0, seed=2**63 - 1, split="all")
+    ModelConfig(image_size=16, channels=1, latent_dim=1, negative_slope=0.0)
+
+
+def test_errors_know_their_exit_code() -> None:
+    assert [kind.exit_code for kind in (FacevaeError, UsageError, DataError, MismatchError, TrainingError)] == [
+        1,
+        2,
+        1,
+        1,
+        1,
+    ]
+    assert all(issubclass(kind, FacevaeError) for kind in (UsageError, DataError, MismatchError, TrainingError))
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("Atractive", " Did you mean Attractive?"),
+        ("MALE", " Did you mean Male?"),
+        ("smilling", " Did you mean Smiling?"),
+        ("zzz", ""),
+        ("", ""),
+    ],
+)
+def test_did_you_mean(name: str, suggestion: str) -> None:
+    assert did_you_mean(name, ("Attractive", "Male", "Smiling")) == suggestion
+
+
+def test_did_you_mean_without_candidates() -> None:
+    assert did_you_mean("Male", ()) == ""
