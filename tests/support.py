@@ -51,8 +51,8 @@ def random_faces(count: int, size: int = 32, seed: int = 0) -> tuple[NDArray[np.
     of = {name: has[:, index] for index, name in enumerate(ATTRIBUTE_NAMES)}
     images[of["Attractive"]] += 40.0
     images[of["Male"], :, :, 0] += 50.0
-    images[np.ix_(of["Smiling"], range(size * 5 // 8, size * 6 // 8), range(size // 4, size * 3 // 4))] += 60.0
-    images[np.ix_(of["Wearing_Hat"], range(size // 4))] *= 0.3
+    images[of["Smiling"], size * 5 // 8 : size * 6 // 8, size // 4 : size * 3 // 4] += 60.0
+    images[of["Wearing_Hat"], : size // 4] *= 0.3
     images += random.normal(0, 4, images.shape)
     return np.clip(images, 0, 255).astype(np.uint8), np.where(has, 1, -1).astype(np.int8)
 

@@ -28,7 +28,7 @@ def activations(
 
     Writes overview.png, 00-input.png, 01-encoder-1.png ... 09-decoder-5.png.
     """
-    source = read_face(face)
+    source = read_face(face, "activations")
     from facevae.workflows.activations import activations as run
 
     with Reporter(quiet=quiet) as report:

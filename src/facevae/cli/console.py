@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -184,23 +185,28 @@ def read_paths(arguments: list[str]) -> list[Path]:
     paths: list[Path] = []
     for argument in arguments:
         if argument == "-":
-            paths += [Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip()]
+            # As bytes: a file name need not be text, and `find` writes it as it is.
+            paths += [Path(os.fsdecode(line.rstrip(b"\r\n"))) for line in sys.stdin.buffer if line.strip()]
         else:
             paths.append(Path(argument))
     return paths
 
 
-def read_face(argument: str) -> Path | bytes:
-    """Return the path of a face; `-` stands for the bytes of one image on standard input.
+def read_face(argument: str, command: str) -> Path | bytes:
+    """Return the path of a face; `-` stands for the bytes of one image on standard input. `command` is named in errors.
 
     Raises:
         UsageError: standard input is a terminal or empty.
     """
     if argument != "-":
         return Path(argument)
-    if sys.stdin.isatty():
-        raise UsageError("Standard input is a terminal: send an image to it, as in  facevae morph - < face.jpg")
-    data = sys.stdin.buffer.read()
+    data = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()
     if not data:
-        raise UsageError("Standard input is empty: send an image to it, as in  facevae morph - < face.jpg")
+        raise missing_stdin("an image", f"facevae {command} - < face.jpg")
     return data
+
+
+def missing_stdin(what: str, example: str) -> UsageError:
+    """Return the error for `-` when standard input is a terminal or empty."""
+    state = "a terminal" if sys.stdin.isatty() else "empty"
+    return UsageError(f"Standard input is {state}: send {what} to it, as in: {example}")

@@ -23,7 +23,7 @@ _PLAIN_WIDTH = 120
 def info(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="Weights, checkpoint, faces or latents. Without: the network."),
+        typer.Argument(metavar="FILE", help="Weights, checkpoint, faces or latents. Without: the network."),
     ] = None,
     size: Annotated[
         int, typer.Option("--size", metavar="N", help="Without a file: the network for images of N pixels a side.")
@@ -51,10 +51,14 @@ def info(
 
 
 def _print(*tables: Table) -> None:
+    import io
     import sys
 
     from rich.console import Console
 
+    # A file name may hold what the terminal cannot show; Rich would fail over it.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     # A pipe has no width of its own: hashes must not be folded there.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     for table in tables:

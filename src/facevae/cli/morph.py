@@ -15,7 +15,7 @@ EXAMPLE = "facevae morph face.jpg --attr Attractive --steps -3,3"
 
 
 def morph(
-    faces: Annotated[list[str], typer.Argument(metavar="FACE...", help="Face images; - reads one image from stdin.")],
+    faces: Annotated[list[str], typer.Argument(metavar="FACE", help="Face images; - reads one image from stdin.")],
     attribute: Annotated[
         str, typer.Option("--attr", "-a", metavar="NAME", help="The attribute to move along.")
     ] = DEFAULT_ATTRIBUTE,
@@ -44,7 +44,7 @@ def morph(
     One row a face: the original, then one column for each n. Writes morph.png, or morph.gif with --format gif.
     """
     target = picture_output(output, as_json=as_json)
-    sources = [read_face(face) for face in faces]
+    sources = [read_face(face, "morph") for face in faces]
     from facevae.workflows.morph import morph as run
 
     with Reporter(quiet=quiet) as report:

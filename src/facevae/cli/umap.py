@@ -11,17 +11,18 @@ from typing import Annotated
 
 import typer
 
-from facevae.cli.console import Reporter, emit, picture_output
+from facevae.cli.console import Reporter, emit, missing_stdin, picture_output
 from facevae.cli.options import Json, PictureOutput, Quiet
 from facevae.config import DEFAULT_ATTRIBUTE, LATENTS_FILE, UMAP_FILE
-from facevae.errors import UsageError
+from facevae.errors import FacevaeError
+from facevae.progress import Event, Notice
 
 EXAMPLE = "facevae umap --attr Smiling"
 
 
 def umap(
     latents: Annotated[
-        str, typer.Argument(metavar="[LATENTS]", help="Latents, as facevae encode wrote them; - reads them from stdin.")
+        str, typer.Argument(metavar="LATENTS", help="Latents, as facevae encode wrote them; - reads them from stdin.")
     ] = str(LATENTS_FILE),
     attribute: Annotated[
         str | None,
@@ -47,7 +48,13 @@ def umap(
     target = picture_output(output, as_json=as_json)
     from facevae.workflows.umap import umap as run
 
-    with _local_file(latents) as path, Reporter(quiet=quiet) as report:
+    with _local_file(latents) as path, Reporter(quiet=quiet) as reporter:
+
+        def report(event: Event) -> None:
+            if latents == "-" and isinstance(event, Notice):
+                event = Notice(event.text.replace(str(path), "stdin"))
+            reporter(event)
+
         result = run(
             path,
             target or UMAP_FILE,
@@ -68,12 +75,18 @@ def _local_file(latents: str) -> Iterator[Path]:
     if latents != "-":
         yield Path(latents)
         return
+    missing = missing_stdin("latents", "facevae encode | facevae umap -")
     if sys.stdin.isatty():
-        raise UsageError("Standard input is a terminal: send latents to it, as in  facevae encode | facevae umap -")
+        raise missing
     import shutil
 
     with tempfile.TemporaryDirectory(prefix="facevae-") as folder:
         path = Path(folder) / "stdin.h5"
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        yield path
+        if path.stat().st_size == 0:
+            raise missing
+        try:
+            yield path
+        except FacevaeError as error:
+            raise type(error)(str(error).replace(str(path), "stdin")) from None

@@ -161,11 +161,13 @@ def _lip_colours(sketch: Sketch) -> tuple[Rgb, Rgb]:
 def _lip_edges(sketch: Sketch) -> dict[str, Points]:
     """Return the four edges of the lips from the left corner to the right, placed in the frame."""
     traits = sketch.traits
-    curve, gap = traits.mouth_curve, 10.0 * traits.mouth_open
+    curve = traits.mouth_curve
     smile = max(curve, 0.0)
-    half = 19.5 + 6.5 * smile - 1.5 * (traits.mouth_open > 0) * (1 - smile)
+    # A smile is broader and shows more teeth than in life: it has to show in 32 pixels, and to be learned there.
+    gap = (10.0 + 5.0 * smile) * traits.mouth_open
+    half = 19.5 + 9.5 * smile - 1.5 * (traits.mouth_open > 0) * (1 - smile)
     full = (0.62 + 0.95 * traits.lip_fullness) * (0.85 if traits.male else 1.0) * (1 - 0.22 * smile)
-    corner = MOUTH_Y - 5.5 * curve
+    corner = MOUTH_Y - 7.5 * curve
     upper = MOUTH_Y + 1.4 * smile - 0.3 * gap
     lower = upper + gap * (1 + 0.15 * smile)
     tilt = 1.1 * traits.asymmetry

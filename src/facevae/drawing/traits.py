@@ -279,9 +279,9 @@ def _random_head(rng: np.random.Generator, male: bool, young: bool) -> dict[str,
 
 def _random_expression(rng: np.random.Generator, male: bool) -> dict[str, Any]:
     smiling = _chance(rng, 0.41 if male else 0.53)
-    open_mouth = _chance(rng, 0.78 if smiling else 0.22)
+    open_mouth = _chance(rng, 0.88 if smiling else 0.18)
     return {
-        "mouth_curve": float(rng.uniform(0.5, 1.0) if smiling else rng.uniform(-0.4, 0.1)),
+        "mouth_curve": float(rng.uniform(0.65, 1.0) if smiling else rng.uniform(-0.4, 0.1)),
         "mouth_open": float(rng.uniform(0.4, 1.0)) if open_mouth else 0.0,
         "cheekbones": _level(rng, _chance(rng, 0.78 if smiling else 0.15), (0.0, 0.35), (0.65, 1.0)),
     }

@@ -67,7 +67,7 @@ def input_picture(original: Image.Image, scaled: NDArray[np.uint8]) -> Image.Ima
     size = scaled.shape[0]
     side = 3 * _TILE
     shown = original.copy()
-    shown.thumbnail((side * 2, side), Image.Resampling.LANCZOS)
+    shown.thumbnail((side, side), Image.Resampling.LANCZOS)
     framed = Image.new("RGB", (side, side), BACKGROUND)
     framed.paste(shown, ((side - shown.width) // 2, (side - shown.height) // 2))
     labels = [f"input {original.width} × {original.height}", f"scaled to {size} × {size}"]

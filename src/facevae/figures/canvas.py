@@ -74,12 +74,12 @@ def draw_grid(grid: Grid) -> Image.Image:
     left = MARGIN + _row_label_width(grid)
     top = MARGIN + (_TITLE_HEIGHT if grid.title else 0) + (_LABEL_HEIGHT if grid.subtitle else 0)
     body_top = top + (_LABEL_HEIGHT if grid.column_labels else 0)
-    row_height = grid.tile_size + (_LABEL_HEIGHT if grid.captions else 0) + grid.gap
+    tops = _row_tops(grid, body_top)
     pitch = grid.tile_size + grid.gap
     title_width = font(TITLE_SIZE).getlength(grid.title)
     subtitle_width = font(LABEL_SIZE).getlength(grid.subtitle)
     width = max(left + columns * pitch - grid.gap, int(MARGIN + max(title_width, subtitle_width)) + 1) + MARGIN
-    height = body_top + len(grid.tiles) * row_height - grid.gap + MARGIN
+    height = tops[-1] - grid.gap + MARGIN
 
     canvas = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
@@ -90,9 +90,17 @@ def draw_grid(grid: Grid) -> Image.Image:
     for column, label in enumerate(grid.column_labels):
         _centred(draw, left + column * pitch, top, grid.tile_size, label)
     for number, row in enumerate(grid.tiles):
-        y = body_top + number * row_height
-        _draw_row(canvas, draw, grid, number, row, left, y)
+        _draw_row(canvas, draw, grid, number, row, left, tops[number])
     return canvas
+
+
+def _row_tops(grid: Grid, top: int) -> list[int]:
+    """Return where each row begins and, at the end, where the next would: a row with captions takes a line more."""
+    tops = [top]
+    for number in range(len(grid.tiles)):
+        has_captions = number < len(grid.captions) and any(grid.captions[number])
+        tops.append(tops[-1] + grid.tile_size + (_LABEL_HEIGHT if has_captions else 0) + grid.gap)
+    return tops
 
 
 def _draw_row(
@@ -113,7 +121,7 @@ def _draw_row(
         x = left + column * pitch
         if tile is not None:
             canvas.paste(enlarge(tile, grid.tile_size, smooth=grid.smooth), (x, y))
-        if grid.captions and column < len(grid.captions[number]):
+        if number < len(grid.captions) and column < len(grid.captions[number]):
             _centred(draw, x, y + grid.tile_size + 2, grid.tile_size, grid.captions[number][column], FAINT_INK)
 
 

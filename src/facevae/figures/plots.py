@@ -16,6 +16,7 @@ BLUE = "#0072B2"
 VERMILION = "#D55E00"
 GREY = "#999999"
 """Of the palette of Okabe & Ito, told apart with every common colour blindness."""
+_LONG_NAME = 24
 
 
 class LossCurves(NamedTuple):
@@ -106,7 +107,9 @@ def scatter_plot(
     axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    # Long names do not fit beside each other.
+    columns = len(handles) if len(attribute) <= _LONG_NAME else 1
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 

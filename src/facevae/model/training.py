@@ -57,7 +57,8 @@ def seeded_generator(device: torch.device, *numbers: int) -> torch.Generator:
 def new_vae(config: ModelConfig, seed: int) -> VAE:
     """Return a VAE whose initial weights depend on the seed alone; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which seeds the generators of the GPUs too, and fork_rng would have to wake those to spare them.
+        torch.default_generator.manual_seed(seed)
         return VAE(config)
 
 

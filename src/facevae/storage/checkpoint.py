@@ -6,10 +6,13 @@ Tensors: the network's under `vae.`, Adam's moments and step counts under `optim
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from facevae.config import ModelConfig, TrainConfig
@@ -21,12 +24,23 @@ from facevae.storage.safetensors_file import read_tensors, write_tensors
 
 FORMAT = "facevae checkpoint"
 REMEDY = "Start a new training with: facevae train (without --resume)"
+_ADAM_STATE = {"step", "exp_avg", "exp_avg_sq"}
+
+
+@contextmanager
+def _damaged_as_data_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, UsageError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{path} is damaged ({reason}). {REMEDY}") from error
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A training at rest: `tensors` of network and optimiser, the two configurations, and how far it had come."""
 
+    path: Path
     tensors: dict[str, Tensor]
     model: ModelConfig
     train: TrainConfig
@@ -37,20 +51,45 @@ class Checkpoint:
     history: list[HistoryPoint] = field(default_factory=list)
 
     def restore_network(self, vae: VAE) -> None:
-        """Copy the network's tensors into `vae`."""
-        vae.load_state_dict({name[4:]: value for name, value in self.tensors.items() if name.startswith("vae.")})
+        """Copy the network's tensors into `vae`.
+
+        Raises:
+            DataError: they do not fit it.
+        """
+        with _damaged_as_data_error(self.path):
+            vae.load_state_dict({name[4:]: value for name, value in self.tensors.items() if name.startswith("vae.")})
 
     def restore_optimizer(self, trainer: Trainer) -> None:
-        """Copy Adam's state into the trainer's optimiser."""
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in self.tensors.items():
-            if name.startswith("optimizer."):
-                _, number, key = name.split(".")
-                state.setdefault(int(number), {})[key] = value
-        groups = trainer.optimizer.state_dict()["param_groups"]
-        if state and sorted(state) != list(range(len(groups[0]["params"]))):
-            raise ValueError("the optimiser's state does not fit the network")
-        trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        """Copy Adam's state into the trainer's optimiser.
+
+        Raises:
+            DataError: it does not fit the trainer's network.
+        """
+        with _damaged_as_data_error(self.path):
+            parameters = list(trainer.vae.parameters())
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, value in self.tensors.items():
+                if name.startswith("optimizer."):
+                    _, number, key = name.split(".")
+                    state.setdefault(int(number), {})[key] = _like_parameter(key, value, parameters[int(number)])
+            whole = all(piece.keys() == _ADAM_STATE for piece in state.values())
+            if state and not (whole and len(state) == len(parameters)):
+                raise ValueError("the optimiser's state does not fit the network")
+            groups = trainer.optimizer.state_dict()["param_groups"]
+            trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _like_parameter(key: str, value: Tensor, parameter: Tensor) -> Tensor:
+    """Return a copy of a piece of Adam's state, its moments in the memory layout of their parameter.
+
+    The fused kernel walks weights and moments side by side in memory order: beside channels-last weights it would give
+    row-major moments to the wrong weights.
+    """
+    if key == "step":
+        return value.clone()
+    if value.shape != parameter.shape:
+        raise ValueError("the optimiser's state does not fit the network")
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def save_checkpoint(
@@ -81,9 +120,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         DataError: the file is missing, damaged, or not a checkpoint.
     """
     tensors, metadata = read_tensors(path, FORMAT, "a training checkpoint", REMEDY)
-    try:
+    with _damaged_as_data_error(path):
         progress = metadata["progress"]
         return Checkpoint(
+            path=path,
             tensors=tensors,
             model=ModelConfig.from_dict(metadata["model"]),
             train=TrainConfig(**metadata["train"]),
@@ -93,5 +133,3 @@ def load_checkpoint(path: Path) -> Checkpoint:
             faces_fingerprint=str(metadata["faces_fingerprint"]),
             history=[HistoryPoint(**point) for point in metadata["history"]],
         )
-    except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise DataError(f"{path} is damaged ({str(error)[:120]}). {REMEDY}") from error

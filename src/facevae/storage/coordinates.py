@@ -40,7 +40,7 @@ def write_coordinates(
             file.attrs[name] = value
         file["coordinates"] = coordinates
         file["rows"] = rows
-        file.create_dataset("names", data=[latents.names[row] for row in rows], dtype=hdf5.STRING)
+        file.create_dataset("names", data=hdf5.encode_strings([latents.names[row] for row in rows]), dtype=hdf5.STRING)
         if latents.attributes is not None:
             file.attrs.create("attribute_names", list(latents.attribute_names), dtype=hdf5.STRING)
             file["attributes"] = latents.attributes[rows]

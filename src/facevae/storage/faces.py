@@ -137,11 +137,7 @@ class Faces:
         self.record: dict[str, Any] = {
             name: str(file.attrs[name]) for name in ("source", "resize_rule", "split_rule", "facevae_version")
         }
-        lengths = {len(self.names), len(self.split)} | (
-            {len(self.attributes)} if self.attributes is not None else set()
-        )
-        if lengths != {self.count}:
-            raise ValueError("its datasets differ in length")
+        hdf5.check_companions(self.count, self.names, self.split, self.attributes, self.attribute_names)
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return images `start` up to `stop` as uint8 (stop - start, S, S, 3)."""

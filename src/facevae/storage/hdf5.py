@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ def open_hdf5(path: Path, format_name: str, remedy: str) -> h5py.File:
     if file is None:
         raise DataError(f"{path} is not a file of {_WORDS[format_name]} (not HDF5). {remedy}")
     try:
-        _check_format(file, path, format_name, remedy)
+        with damaged_as_data_error(path, remedy):
+            _check_format(file, path, format_name, remedy)
     except BaseException:
         file.close()
         raise
@@ -48,9 +49,9 @@ def open_hdf5(path: Path, format_name: str, remedy: str) -> h5py.File:
 
 
 def _check_format(file: h5py.File, path: Path, format_name: str, remedy: str) -> None:
-    found = file.attrs.get("format")
+    found = str(file.attrs.get("format"))
     if found != format_name:
-        what = _WORDS.get(str(found), "something else")
+        what = _WORDS.get(found, "something else")
         raise DataError(f"{path} holds {what}, not {_WORDS[format_name]}. {remedy}")
     version = int(file.attrs.get("format_version", 0))
     if version > FORMAT_VERSION:
@@ -64,8 +65,17 @@ def damaged_as_data_error(path: Path, remedy: str) -> Iterator[None]:
     """Turn h5py's and NumPy's errors about broken or missing datasets into a `DataError` about `path`."""
     try:
         yield
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged ({str(error)[:120]}). {remedy}") from error
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise DataError(f"{path} is damaged ({' '.join(str(error).split())[:120]}). {remedy}") from error
 
 
 def growing(file: h5py.File, name: str, row_shape: tuple[int, ...], dtype: Any, rows: int) -> h5py.Dataset:  # noqa: ANN401
@@ -79,7 +89,12 @@ def append(dataset: h5py.Dataset, rows: NDArray[Any] | list[str]) -> None:
     """Add rows at the end of a `growing` dataset."""
     start = dataset.shape[0]
     dataset.resize(start + len(rows), axis=0)
-    dataset[start:] = rows
+    dataset[start:] = rows if isinstance(rows, np.ndarray) else encode_strings(rows)
+
+
+def encode_strings(strings: Sequence[str]) -> list[bytes]:
+    """Return strings as UTF-8, and file names that are not text as the bytes they are: see `read_strings`."""
+    return [string.encode("utf-8", "surrogateescape") for string in strings]
 
 
 def read_strings(dataset: h5py.Dataset) -> list[str]:
@@ -91,3 +106,21 @@ def read_string_attribute(file: h5py.File, name: str) -> list[str]:
     """Return a root attribute that holds a list of strings, empty when absent."""
     values = file.attrs.get(name)
     return [] if values is None else [str(value) for value in np.atleast_1d(values)]
+
+
+def check_companions(
+    count: int,
+    names: Sequence[str],
+    split: NDArray[np.uint8] | None,
+    attributes: NDArray[np.int8] | None,
+    attribute_names: Sequence[str],
+) -> None:
+    """Raise a `ValueError` unless there is a name, a split and a row of attributes for each of `count` faces, where given."""
+    columns = [column for column in (names, split, attributes) if column is not None]
+    if any(len(column) != count for column in columns):
+        raise ValueError("its datasets differ in length")
+    if split is not None and (split.dtype != np.uint8 or split.ndim != 1):
+        raise ValueError(f"split is {split.dtype} {split.shape}")
+    shape = (count, len(attribute_names))
+    if attributes is not None and (attributes.dtype != np.int8 or attributes.shape != shape):
+        raise ValueError(f"attributes are {attributes.dtype} {attributes.shape} for {len(attribute_names)} names")

@@ -125,9 +125,7 @@ class Latents:
         self.weights_hash = str(file.attrs["weights_hash"])
         self.faces_fingerprint = str(file.attrs["faces_fingerprint"])
         self.facevae_version = str(file.attrs["facevae_version"])
-        companions = [array for array in (self.split, self.attributes) if array is not None]
-        if any(len(array) != self.count for array in [self.names, *companions]):
-            raise ValueError("its datasets differ in length")
+        hdf5.check_companions(self.count, self.names, self.split, self.attributes, self.attribute_names)
 
     def mean(self) -> NDArray[np.float32]:
         """Return the posterior means (N, latent_dim)."""

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +28,7 @@ def describe_os_error(error: OSError) -> str:
 
 
 def _kind_of(path: Path) -> str | None:
-    """Return "data" for a file that holds faces, latents or weights, else None; told by its first bytes, not its name."""
+    """Return "HDF5" or "safetensors" for a file of one of these kinds, else None; told by its first bytes, not its name."""
     with path.open("rb") as file:
         head = file.read(9)
     is_safetensors = len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000
@@ -43,7 +43,7 @@ def check_output(output: Output, *, inputs: Iterable[Path] = (), kind: str = "pi
     `kind` is what will be written: "HDF5", "safetensors" or anything else ("picture", "table").
 
     Raises:
-        UsageError: `output` is one of `inputs`, a folder, or an existing file of another kind.
+        UsageError: `output` is one of `inputs`, a folder, a pipe or device, or an existing file of another kind.
         DataError: its folder does not exist or cannot be written to.
     """
     if not isinstance(output, Path):
@@ -57,6 +57,9 @@ def check_output(output: Output, *, inputs: Iterable[Path] = (), kind: str = "pi
             for source in inputs:
                 if source.exists() and output.samefile(source):
                     raise UsageError(f"{output} is an input and would be overwritten: name another output with -o.")
+            # A pipe would block the reading of its first bytes, and a device would be replaced by a file.
+            if not output.is_file():
+                raise UsageError(f"{output} is not a regular file: name another output with -o.")
             existing = _kind_of(output)
             if existing is not None and existing != kind:
                 raise UsageError(
@@ -85,7 +88,8 @@ def output_path(output: Output) -> Iterator[Path]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Only the name's beginning: a long name with the rest would be too long for the system.
+    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
     try:
         yield temporary
         # Without the flush to disk a power cut could leave an empty file under the final name.
@@ -95,7 +99,8 @@ def _replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"{path} cannot be written: {describe_os_error(error)}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_bytes(output: Output, data: bytes) -> None:

@@ -56,7 +56,7 @@ def read_tensors(path: Path, format_name: str, what: str, remedy: str) -> tuple[
         metadata = {key: json.loads(value) for key, value in header.items() if key not in ("format", "format_version")}
     except SafetensorError as error:
         raise DataError(f"{path} is not a file of {what} (not safetensors, or damaged). {remedy}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({str(error)[:120]}). {remedy}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {describe_os_error(error)}. {remedy}") from error

@@ -148,15 +148,15 @@ class FaceModel:
         tensors, metadata = read_tensors(path, FORMAT, "VAE weights", REMEDY)
         try:
             vae = VAE(ModelConfig.from_dict(metadata["model"]))
+            if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+                raise ValueError("it holds values that are not finite")
             directions = _read_directions(tensors.pop(_DIRECTIONS, None), metadata, vae.config.latent_dim)
             state = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
             vae.load_state_dict(state)
-            if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-                raise ValueError("it holds values that are not finite")
             names = tuple(str(name) for name in metadata.get("attribute_names", ()))
             training = dict(metadata.get("training", {}))
-        except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
-            reason = str(error).strip().splitlines()[0][:120]
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, UsageError) as error:
+            reason = " ".join(str(error).split())[:120]
             raise DataError(f"{path} is damaged ({reason}). {REMEDY}") from error
         vae.to(device).eval()
         return cls(vae, training, names, directions, str(path))

@@ -71,7 +71,11 @@ def info(path: Path) -> FileInfo:
         return _hdf5_info(path, common)
     if head[8:9] == b"{":
         return _safetensors_info(path, common)
-    raise DataError(
+    raise _foreign(path)
+
+
+def _foreign(path: Path) -> DataError:
+    return DataError(
         f"{path} is none of facevae's files. Name weights (.safetensors), faces or latents (.h5) that facevae wrote."
     )
 
@@ -102,8 +106,10 @@ def _hdf5_info(path: Path, common: dict[str, Any]) -> FileInfo:
             found = str(file.attrs.get("format", ""))
     except OSError as error:
         raise DataError(f"{path} cannot be read as HDF5: {describe_os_error(error)[:200]}.") from error
-    readers = {"facevae latents": _latents_info, "facevae umap": _umap_info}
-    return readers.get(found, _faces_info)(path, common)
+    readers = {"facevae faces": _faces_info, "facevae latents": _latents_info, "facevae umap": _umap_info}
+    if found not in readers:
+        raise _foreign(path)
+    return readers[found](path, common)
 
 
 def _faces_info(path: Path, common: dict[str, Any]) -> FileInfo:
@@ -140,7 +146,10 @@ def _latents_info(path: Path, common: dict[str, Any]) -> FileInfo:
 
 
 def _umap_info(path: Path, common: dict[str, Any]) -> FileInfo:
-    with h5py.File(path, "r") as file:
+    from facevae.storage import coordinates, hdf5
+
+    remedy = "Make one with: facevae umap --coordinates FILE"
+    with hdf5.open_hdf5(path, coordinates.FORMAT, remedy) as file, hdf5.damaged_as_data_error(path, remedy):
         names = ("n_neighbors", "min_dist", "seed", "weights_hash")
         facts = {"points": f"{len(file['coordinates']):,}"}
         facts |= {name.replace("_", " "): str(file.attrs.get(name, "unknown")) for name in names}

@@ -57,7 +57,8 @@ def parse_steps(text: str) -> tuple[float, ...]:
         raise UsageError(f"Cannot read the steps {text!r}: write a range such as -3,3 or a list such as -3,-1,0,1,3.")
     if len(numbers) == 2:
         low, high = numbers
-        count = math.ceil(abs(high - low))
+        # 1.2,2.2 is one step, though the difference of these two floats is a little more than 1.
+        count = math.ceil(abs(high - low) - 1e-9)
         if count < _MAX_STEPS:
             sign = 1.0 if high >= low else -1.0
             return (*(low + sign * index for index in range(count)), high)

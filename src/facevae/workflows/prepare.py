@@ -79,6 +79,7 @@ def prepare(
         raise UsageError(f"A limit of {limit} faces is out of range: use a whole number of at least 1.")
     check_output(output, kind="HDF5")
     source = find_faces(celeba_dir, with_attributes=attributes)
+    check_output(output, inputs=_sources_named(source, output.name), kind="HDF5")
     for text in source.notices:
         report(Notice(text))
     skipped = [Skipped(*left_out) for left_out in source.left_out]
@@ -109,6 +110,13 @@ def prepare(
     report_skipped(skipped, report)
     splits = {name: int(written[code]) for name, code in SPLIT_CODES.items()}
     return PrepareResult(output, int(written.sum()), splits, source.attribute_names, tuple(skipped), fingerprint)
+
+
+def _sources_named(source: FaceSource, name: str) -> list[Path]:
+    """Return what is read and has that file name: the archive, or images of the folder. It must not be written over."""
+    if not source.location.is_dir():
+        return [source.location]
+    return [source.location / image for image in source.names if image.rpartition("/")[2] == name]
 
 
 def _split(source: FaceSource) -> NDArray[np.uint8]:

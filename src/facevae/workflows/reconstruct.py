@@ -61,6 +61,8 @@ def reconstruct(
         MismatchError: the faces are not of the size the weights take.
         UsageError: a value is out of range.
     """
+    if images is not None and not images:
+        raise UsageError("There is no face to reconstruct: name image files, or send paths to standard input.")
     wanted = count if images is None else len(images)
     if not 1 <= wanted <= _MAX_IN_PICTURE:
         raise UsageError(f"{wanted} faces do not fit into one picture: ask for 1 to {_MAX_IN_PICTURE}.")

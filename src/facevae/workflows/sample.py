@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from facevae.config import SAMPLE_COUNT, SAMPLES_DIRECTORY, SAMPLES_FILE
 from facevae.errors import DataError, UsageError
@@ -72,9 +71,9 @@ def sample(
             raise UsageError(
                 "Single files cannot go to standard output: name a folder with -o, or leave --separate out."
             )
-        return _separate(
-            folder, load_model(weights, device).sample(count, seed=seed, temperature=temperature), scale or 1
-        )
+        model = load_model(weights, device)
+        side = tile_size(model.image_size, 1 if scale is None else scale)
+        return _separate(folder, model.sample(count, seed=seed, temperature=temperature), side)
     output = output if output is not None else SAMPLES_FILE
     check_image_name(output_name(output))
     check_output(output)
@@ -83,7 +82,7 @@ def sample(
     return SampleResult((output,) if isinstance(output, Path) else (), faces)
 
 
-def _separate(folder: Path, faces: NDArray[np.uint8], scale: int) -> SampleResult:
+def _separate(folder: Path, faces: NDArray[np.uint8], side: int) -> SampleResult:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,7 +92,6 @@ def _separate(folder: Path, faces: NDArray[np.uint8], scale: int) -> SampleResul
     for number, face in enumerate(faces, start=1):
         path = folder / f"sample-{number:0{digits}}.png"
         check_output(path)
-        image = enlarge(face, scale * face.shape[0]) if scale > 1 else Image.fromarray(face)
-        write_bytes(path, image_bytes(image))
+        write_bytes(path, image_bytes(enlarge(face, side)))
         paths.append(path)
     return SampleResult(tuple(paths), faces)

@@ -252,16 +252,7 @@ class _Run:
     def _record_train(self, images_per_second: float) -> None:
         trainer = self._trainer
         loss = trainer.read_loss()
-        if not math.isfinite(loss.total):
-            kept = (
-                f"the state before is in {self._files.checkpoint}"
-                if self._files.checkpoint.exists()
-                else "no checkpoint had been written yet"
-            )
-            raise TrainingError(
-                f"The loss is no longer finite after {trainer.epochs_done:.2f} epochs ({kept}): "
-                f"try a lower learning rate than {self._config.learning_rate:g}."
-            )
+        self._check_finite(loss)
         self._history.append(_point(trainer.epochs_done, "train", loss, images_per_second))
         steps_done = trainer.epoch * trainer.steps_per_epoch + trainer.step
         values = {"loss": loss.total, "reconstruction": loss.reconstruction, "KL": loss.kl}
@@ -275,11 +266,26 @@ class _Run:
             )
         )
 
+    def _check_finite(self, loss: MeanLoss) -> None:
+        if math.isfinite(loss.total):
+            return
+        kept = (
+            f"the state before is in {self._files.checkpoint}"
+            if self._files.checkpoint.exists()
+            else "no checkpoint had been written yet"
+        )
+        raise TrainingError(
+            f"The loss is no longer finite after {self._trainer.epochs_done:.2f} epochs ({kept}): "
+            f"try a lower learning rate than {self._config.learning_rate:g}."
+        )
+
     def _end_epoch(self) -> None:
         trainer = self._trainer
         text = f"epoch {trainer.epoch}/{self._config.epochs}: {_describe_epoch(self._history, trainer.epoch)}"
         if self._valid_images is not None:
             loss = evaluate_loss(trainer.vae, self._valid_images, self._config)
+            # The training loss is that of before the last step, which may be the one that went wrong.
+            self._check_finite(loss)
             self._history.append(_point(trainer.epochs_done, "valid", loss, 0.0))
             text += f"; valid {_describe(loss)}"
         self._report(Notice(text))

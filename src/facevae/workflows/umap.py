@@ -78,6 +78,8 @@ def umap(
     check_output(output, inputs=[latents])
     if coordinates is not None:
         check_output(coordinates, inputs=[latents], kind="HDF5")
+        if coordinates == output:
+            raise UsageError(f"{output} cannot hold both the picture and the coordinates: name two files.")
     with Latents(latents) as opened:
         if opened.count < _FEWEST:
             raise DataError(f"{latents} holds {opened.count} latents: a map needs at least {_FEWEST}.")
