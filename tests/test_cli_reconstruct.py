@@ -25,7 +25,7 @@ def columns(count: int, side: int) -> list[tuple[int, int, int]]:
     picture = pixels(Path("reconstructions.png"))
     left = picture.shape[1] - MARGIN - count * (side + GAP) + GAP
     top = MARGIN + 20
-    return [(left + number * (side + GAP), top, top + side + 20 + GAP) for number in range(count)]
+    return [(left + number * (side + GAP), top, top + side + GAP) for number in range(count)]
 
 
 def test_images(model: FaceModel) -> None:
@@ -68,7 +68,7 @@ def test_ten_faces_by_default(faces_file: Path) -> None:
 def test_what_it_says(faces_file: Path) -> None:
     outcome = succeed("reconstruct")
     assert (outcome.lines, outcome.stderr) == (["reconstructions.png"], "")
-    assert pixels(Path("reconstructions.png")).shape[0] == 2 * MARGIN + 20 + 2 * (96 + 20) + GAP
+    assert pixels(Path("reconstructions.png")).shape[0] == 2 * MARGIN + 20 + 2 * 96 + GAP + 20
 
 
 def test_paths_from_standard_input_and_bytes_to_standard_output() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from facevae.figures.canvas import GAP, MARGIN
 from facevae.storage.weights import FaceModel
-from helpers import files, pixels, put_weights, refusal, succeed, tile
+from helpers import files, pixels, put_other_weights, put_weights, refusal, succeed, tile
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,13 @@ def test_faces_are_shown_three_times_enlarged(model: FaceModel) -> None:
     assert picture.shape == (2 * MARGIN + 96, 2 * MARGIN + 2 * 96 + GAP, 3)
     face = Image.fromarray(model.sample(2, seed=3)[1]).resize((96, 96), Image.Resampling.BICUBIC)
     assert np.array_equal(tile(picture, MARGIN + 96 + GAP, MARGIN, 96), np.array(face))
+
+
+@pytest.mark.parametrize(("size", "side"), [(16, 96), (64, 64), (128, 128)])
+def test_faces_of_other_sizes_are_shown_at_about_96_pixels(size: int, side: int) -> None:
+    put_other_weights(Path("other.safetensors"), size=size)
+    succeed("sample", "-n", 1, "-w", "other.safetensors")
+    assert pixels(Path("samples.png")).shape == (2 * MARGIN + side, 2 * MARGIN + side, 3)
 
 
 def test_a_seed_repeats_and_its_absence_does_not() -> None:

@@ -36,7 +36,7 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Fits:
         latents, folder / "map.png", attribute="smiling", coordinates=folder / "map.h5", seed=1, report=recorder
     )
     second = umap(latents, folder / "map.svg", seed=1)
-    few = umap(latents, folder / "few.png", max_points=12, attribute="Bald", coordinates=folder / "few.h5", seed=2)
+    few = umap(latents, folder / "few.png", max_points=12, attribute="Male", coordinates=folder / "few.h5", seed=2)
     return Fits(folder, recorder, first, second, few)
 
 
@@ -113,7 +113,7 @@ def test_coordinates_of_a_fit_without_a_seed_say_so(workspace: Path) -> None:
 def test_the_classes_are_counted(fits: Fits) -> None:
     with Latents(fits.folder / "latents.h5") as latents:
         assert latents.attributes is not None
-        for result, name in ((fits.first, "Smiling"), (fits.second, "Attractive"), (fits.few, "Bald")):
+        for result, name in ((fits.first, "Smiling"), (fits.second, "Attractive"), (fits.few, "Male")):
             labels = latents.attributes[result.rows, latents.attribute_names.index(name)] > 0
             assert result.attribute == name
             assert result.counts == (labels.sum(), (~labels).sum())

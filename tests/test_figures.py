@@ -15,7 +15,7 @@ from PIL import Image
 import support
 from facevae.errors import UsageError
 from facevae.figures.activations import channel_tile, input_picture, layer_picture, overview_picture
-from facevae.figures.canvas import BACKGROUND, GAP, MARGIN, Grid, draw_grid, enlarge, font, shorten
+from facevae.figures.canvas import BACKGROUND, FAINT_INK, GAP, MARGIN, Grid, draw_grid, enlarge, font, shorten
 from facevae.figures.faces import morph_frames, morph_grid, reconstruction_grid, sample_grid, signed
 from facevae.figures.gallery import GalleryItem, gallery_page
 from facevae.figures.picture import animation_bytes, check_image_name, check_plot_name, image_bytes, plot_bytes
@@ -155,7 +155,7 @@ def test_reconstructions_stand_under_their_inputs() -> None:
     for column in range(3):
         x = left + column * (32 + GAP)
         assert np.array_equal(tile(picture, x, top, 32), inputs[column])
-        assert np.array_equal(tile(picture, x, top + 32 + 20 + GAP, 32), outputs[column])
+        assert np.array_equal(tile(picture, x, top + 32 + GAP, 32), outputs[column])
 
 
 # ------------------------------------------------------------------------------------------ animations
@@ -309,6 +309,17 @@ def test_the_overview_crops_nothing(channels: int, size: int) -> None:
     face = np.zeros((size, size, 3), dtype=np.uint8)
     picture = overview_picture(Image.new("RGB", (4000, 3000)), face, face, layers)
     assert_nothing_cropped(picture)
+    note = array(picture)[2 * 64 + 44 : 2 * 64 + 66]
+    assert note.min() == FAINT_INK[0]  # drawn twice, its soft edges would turn darker
+
+
+@pytest.mark.parametrize("size", [32, 512])
+def test_the_labels_of_the_overview_do_not_touch(size: int) -> None:
+    face = np.zeros((size, size, 3), dtype=np.uint8)
+    maps = np.zeros((1, 2, 2), dtype=np.float32)
+    shown = array(overview_picture(Image.new("RGB", (32, 32)), face, face, [("encoder 1", maps)]))
+    ink = np.flatnonzero((shown[MARGIN : MARGIN + 18] != 255).any(axis=(0, 2)))
+    assert (np.diff(ink) > 10).sum() == 2  # three labels
 
 
 def test_the_overview_shows_the_channels_that_vary_most() -> None:
@@ -371,7 +382,7 @@ def test_the_map_draws_every_dot_and_the_class_means(count: int, labelled: bool)
     axes = figure.axes[0]
     offsets = np.asarray(axes.collections[0].get_offsets())
     assert sorted(map(tuple, offsets.tolist())) == sorted(map(tuple, points.tolist()))
-    disks = [line.get_xydata()[0].tolist() for line in axes.lines]
+    disks = [np.asarray(line.get_xydata())[0].tolist() for line in axes.lines]
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     if labels is None:
         assert disks == []

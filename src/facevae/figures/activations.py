@@ -115,19 +115,15 @@ def _overview_head(original: Image.Image, scaled: NDArray[np.uint8], reconstruct
         (enlarge(scaled, side, smooth=False), f"seen by the encoder, {size} × {size}"),
         (enlarge(reconstruction, side, smooth=False), "given out by the decoder"),
     ]
-    column = 210
-    canvas = Image.new("RGB", (2 * MARGIN + len(pictures) * column, side + 80), BACKGROUND)
+    note = f"Below: the {_OVERVIEW_CHANNELS} channels of each layer that vary most; {_HOW_SCALED}."
+    widths = [int(font(LABEL_SIZE).getlength(text)) + 1 for text in (*(label for _, label in pictures), note)]
+    column = max(side, *widths[:-1]) + MARGIN
+    width = 2 * MARGIN + max(len(pictures) * column, widths[-1])
+    canvas = Image.new("RGB", (width, side + 80), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     for index, (picture, label) in enumerate(pictures):
         x = MARGIN + index * column
         canvas.paste(picture, (x, MARGIN + 22))
         draw.text((x, MARGIN), label, font=font(LABEL_SIZE), fill=INK)
-    note = f"Below: the {_OVERVIEW_CHANNELS} channels of each layer that vary most; {_HOW_SCALED}."
     draw.text((MARGIN, side + 46), note, font=font(LABEL_SIZE), fill=FAINT_INK)
-    width = int(MARGIN * 2 + font(LABEL_SIZE).getlength(note)) + 1
-    if width > canvas.width:
-        wider = Image.new("RGB", (width, canvas.height), BACKGROUND)
-        wider.paste(canvas, (0, 0))
-        ImageDraw.Draw(wider).text((MARGIN, side + 46), note, font=font(LABEL_SIZE), fill=FAINT_INK)
-        return wider
     return canvas
