@@ -31,11 +31,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(
         folder / "faces.h5",
         folder / "vae.safetensors",
-        epochs=14,
+        epochs=30,
         batch_size=25,
         channels=40,
-        latent_dim=64,
-        reconstruction_weight=10_000,
+        latent_dim=32,
+        learning_rate=2e-3,
+        reconstruction_weight=100_000,
     )
     return folder
 

@@ -238,8 +238,9 @@ _EYE_COLOURS: tuple[Colour, ...] = ((66, 44, 30), (92, 62, 38), (110, 84, 52), (
 
 def _random_scene(rng: np.random.Generator) -> dict[str, Any]:
     side = 1.0 if _chance(rng, 0.5) else -1.0
-    first = _colour(rng, (0.02, 0.3), (0.3, 0.9))
-    second = tuple(int(np.clip(channel * rng.uniform(0.55, 1.05) + rng.uniform(-10, 20), 0, 255)) for channel in first)
+    # Calm backgrounds: their colours would otherwise be most of what there is to learn.
+    first = _colour(rng, (0.02, 0.22), (0.5, 0.8))
+    second = tuple(int(np.clip(channel * rng.uniform(0.75, 1.05) + rng.uniform(-8, 10), 0, 255)) for channel in first)
     return {
         "background": first,
         "background_second": second,
@@ -251,7 +252,7 @@ def _random_scene(rng: np.random.Generator) -> dict[str, Any]:
         "offset_y": float(rng.uniform(-1.2, 1.2)),
         "light": side * float(rng.uniform(0.35, 1.0)),
         "light_strength": float(rng.uniform(0.2, 0.9)),
-        "clothes": _colour(rng, (0.05, 0.6), (0.15, 0.85)),
+        "clothes": _colour(rng, (0.05, 0.55), (0.25, 0.7)),
         "blur": float(rng.uniform(1.3, 2.0)) if _chance(rng, 0.05) else 0.0,
     }
 

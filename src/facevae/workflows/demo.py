@@ -26,10 +26,13 @@ from facevae.workflows.sample import sample
 from facevae.workflows.train import train
 from facevae.workflows.umap import umap
 
-EPOCHS = 12
+EPOCHS = 24
 BATCH_SIZE = 50
-RECONSTRUCTION_WEIGHT = 10_000.0
-"""Few images and few epochs want small batches, and edits that show want more weight on the reconstruction."""
+CHANNELS = 64
+LEARNING_RATE = 2e-3
+RECONSTRUCTION_WEIGHT = 100_000.0
+"""Minutes on a laptop's processor ask for half the reference's width, small batches and a higher rate; a smile takes up few
+pixels of a drawn face, and is learned only where the reconstruction weighs enough. All measured: see docs/training.md."""
 
 MORPHS = ("Smiling", "Eyeglasses", "Male", "Blond_Hair", "Attractive")
 _MORPH_FACES = 4
@@ -96,6 +99,7 @@ class _Demo:
         self._out, self._seed, self._device, self._report = out, seed, device, report
         self._celeba, self._faces, self._latents = out / "celeba", out / "faces.h5", out / "latents.h5"
         self._weights = out / "vae.safetensors"
+        self._epochs = EPOCHS
 
     def _announce(self, text: str) -> None:
         self._report(Notice(f"demo: {text}"))
@@ -109,12 +113,15 @@ class _Demo:
 
     def train(self, epochs: int) -> None:
         """Train, and encode what was trained on."""
+        self._epochs = epochs
         self._announce(f"training for {epochs} epochs")
         train(
             self._faces,
             self._weights,
             epochs=epochs,
             batch_size=BATCH_SIZE,
+            channels=CHANNELS,
+            learning_rate=LEARNING_RATE,
             reconstruction_weight=RECONSTRUCTION_WEIGHT,
             seed=self._seed,
             device=self._device,
@@ -131,7 +138,8 @@ class _Demo:
             self._out / "vae.loss.png",
             "The loss while training",
             "The loss falls on the faces it learns from (train) and on faces it never saw (valid).",
-            f"facevae train --reconstruction-weight {RECONSTRUCTION_WEIGHT:g} --batch-size {BATCH_SIZE}",
+            f"facevae train --epochs {self._epochs} --batch-size {BATCH_SIZE} --channels {CHANNELS} "
+            f"--learning-rate {LEARNING_RATE:g} --reconstruction-weight {RECONSTRUCTION_WEIGHT:.0f}",
         )
         yield self._reconstructions()
         yield self._samples()
