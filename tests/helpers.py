@@ -38,7 +38,7 @@ class Outcome:
         return self.stdout.decode().splitlines()
 
     @property
-    def json(self) -> Any:  # noqa: ANN401 - whatever the command printed
+    def json(self) -> Any:
         return json.loads(self.stdout)
 
 

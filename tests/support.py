@@ -136,7 +136,7 @@ def write_latents(path: Path, model: FaceModel, faces: Path) -> Path:
     return path
 
 
-def same_state(first: Any, second: Any) -> bool:  # noqa: ANN401 - any torch module
+def same_state(first: Any, second: Any) -> bool:
     """Whether two networks have bit-equal weights and running statistics."""
     import torch
 

@@ -45,7 +45,7 @@ def test_splits_have_the_numbers_of_celeba() -> None:
     negative_slope=st.floats(0, 1, exclude_max=True),
     norm_epsilon=st.floats(0, exclude_min=True, allow_infinity=False),
 )
-def test_model_config_survives_its_dictionary(**values: Any) -> None:  # noqa: ANN401
+def test_model_config_survives_its_dictionary(**values: Any) -> None:
     config = ModelConfig(**values)
     assert config.to_dict() == values
     assert ModelConfig.from_dict(config.to_dict()) == config

@@ -34,7 +34,7 @@ def commands() -> dict[str, Any]:
     return dict(group.commands)
 
 
-def options(command: Any) -> Iterator[str]:  # noqa: ANN401
+def options(command: Any) -> Iterator[str]:
     """Yield the long flags of a command, `--help` aside."""
     for parameter in command.params:
         for flag in (*parameter.opts, *parameter.secondary_opts):

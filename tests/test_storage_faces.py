@@ -191,7 +191,7 @@ def test_a_file_of_the_future(faces_file: Path) -> None:
     )
 
 
-def replacing(name: str, values: Any) -> Callable[[h5py.File], None]:  # noqa: ANN401
+def replacing(name: str, values: Any) -> Callable[[h5py.File], None]:
     def edit(file: h5py.File) -> None:
         del file[name]
         file[name] = values
@@ -199,7 +199,7 @@ def replacing(name: str, values: Any) -> Callable[[h5py.File], None]:  # noqa: A
     return edit
 
 
-def setting(name: str, value: Any) -> Callable[[h5py.File], None]:  # noqa: ANN401
+def setting(name: str, value: Any) -> Callable[[h5py.File], None]:
     return lambda file: file.attrs.__setitem__(name, value)
 
 

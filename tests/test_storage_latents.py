@@ -123,7 +123,7 @@ def test_a_file_of_the_future(latents_file: Path) -> None:
     )
 
 
-def replacing(name: str, values: Any) -> Callable[[h5py.File], None]:  # noqa: ANN401
+def replacing(name: str, values: Any) -> Callable[[h5py.File], None]:
     def edit(file: h5py.File) -> None:
         del file[name]
         file[name] = values

@@ -145,7 +145,7 @@ def test_results_have_the_permissions_of_the_umask(tmp_path: Path, mask: int, mo
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("bytes", "block")} == {mode}
 
 
-def refusal(expected: type[Exception], output: Path, **options: Any) -> str:  # noqa: ANN401
+def refusal(expected: type[Exception], output: Path, **options: Any) -> str:
     with pytest.raises(expected) as error:
         check_output(output, **options)
     return str(error.value)

@@ -74,7 +74,7 @@ def assert_same_training(one: TrainResult, other: TrainResult) -> None:
     assert all(torch.equal(value, compared.tensors[name]) for name, value in halted.tensors.items())
 
 
-def refusal(kind: type[FacevaeError], *arguments: Path, **options: Any) -> str:  # noqa: ANN401
+def refusal(kind: type[FacevaeError], *arguments: Path, **options: Any) -> str:
     with pytest.raises(kind) as error:
         train(*arguments, **options)
     return str(error.value)
@@ -458,7 +458,7 @@ def test_faces_without_attributes_and_valid_split(faces_without_attributes: Path
 
 
 @pytest.mark.parametrize(("split", "images"), [("all", 60), ("valid", 10)])
-def test_training_on_the_valid_images(faces: Path, output: Path, split: Any, images: int) -> None:  # noqa: ANN401
+def test_training_on_the_valid_images(faces: Path, output: Path, split: Any, images: int) -> None:
     recorder = Recorder()
     train(faces, output, epochs=1, split=split, report=recorder, **TINY)
     assert recorder.notices[0] == (

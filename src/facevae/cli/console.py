@@ -136,6 +136,11 @@ def write_line(stream: TextIO, text: str) -> None:
     stream.flush()
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not one: 1 face, 2 faces."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def say(text: str) -> None:
     """Write a line to stderr, for people."""
     write_line(sys.stderr, text)
@@ -181,10 +186,16 @@ def binary_stdout(remedy: str, *, as_json: bool = False) -> BinaryIO:
 
 
 def read_paths(arguments: list[str]) -> list[Path]:
-    """Return the paths given as arguments; a `-` among them stands for the lines of standard input."""
+    """Return the paths given as arguments; a `-` among them stands for the lines of standard input.
+
+    Raises:
+        UsageError: standard input is a terminal.
+    """
     paths: list[Path] = []
     for argument in arguments:
         if argument == "-":
+            if sys.stdin.isatty():
+                raise missing_stdin("paths", "find photos -name '*.jpg' | facevae COMMAND -")
             # As bytes: a file name need not be text, and `find` writes it as it is.
             paths += [Path(os.fsdecode(line.rstrip(b"\r\n"))) for line in sys.stdin.buffer if line.strip()]
         else:

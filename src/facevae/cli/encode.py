@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facevae.cli.console import Reporter, binary_stdout, emit, read_paths, say
+from facevae.cli.console import Reporter, binary_stdout, counted, emit, read_paths, say
 from facevae.cli.options import Device, FacesFile, Json, Quiet, Strict, Weights
 from facevae.config import FACES_FILE
 
@@ -49,7 +49,7 @@ def encode(
             report=report,
         )
     if not quiet:
-        say(f"{result.count:,} latents of {result.latent_dim} dimensions.")
+        say(f"{counted(result.count, 'latent')} of {counted(result.latent_dim, 'dimension')}.")
     paths = [result.output] if isinstance(result.output, Path) else []
     skipped = [{"name": name, "reason": reason} for name, reason in result.skipped]
     emit(paths, {"latents": result.count, "latent_dim": result.latent_dim, "skipped": skipped}, as_json=as_json)

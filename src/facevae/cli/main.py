@@ -5,6 +5,7 @@ The command modules import nothing heavy, so that `facevae --help` answers at on
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -44,4 +45,6 @@ def options(
 
 def main() -> None:
     """Run the command line."""
+    # Pillow warns of broken metadata in pictures whose pixels it reads well.
+    warnings.filterwarnings("ignore", module="PIL")
     app(prog_name="facevae")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facevae.cli.console import Reporter, emit, say
+from facevae.cli.console import Reporter, counted, emit, say
 from facevae.cli.options import Json, Quiet, Strict
 from facevae.config import FACES_FILE, ModelConfig
 
@@ -26,7 +26,9 @@ def prepare(
     attributes: Annotated[
         bool, typer.Option("--attributes/--no-attributes", help="Read the attribute table, or go on without.")
     ] = True,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="Take only the first N faces.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", help="Take only N faces, spread evenly over all.")
+    ] = None,
     strict: Strict = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -42,7 +44,7 @@ def prepare(
         result = run(celeba_dir, output, size=size, attributes=attributes, strict=strict, limit=limit, report=report)
     splits = ", ".join(f"{count:,} {name}" for name, count in result.splits.items())
     if not quiet:
-        say(f"{result.count:,} faces ({splits}) with {len(result.attribute_names)} attributes.")
+        say(f"{counted(result.count, 'face')} ({splits}) with {counted(len(result.attribute_names), 'attribute')}.")
     emit(
         [result.path],
         {

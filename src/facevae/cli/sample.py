@@ -53,4 +53,4 @@ def sample(
             device=device,
             report=report,
         )
-    emit(list(result.paths), {"faces": len(result.faces), "seed": seed}, as_json=as_json)
+    emit(list(result.paths), {"faces": len(result.faces), "seed": result.seed}, as_json=as_json)

@@ -24,6 +24,7 @@ TITLE_SIZE = 16
 _LABEL_HEIGHT = 20
 _TITLE_HEIGHT = 30
 _MAX_ROW_LABEL = 170
+_MAX_COLUMN_LABEL = 84
 
 
 @cache
@@ -75,7 +76,8 @@ def draw_grid(grid: Grid) -> Image.Image:
     top = MARGIN + (_TITLE_HEIGHT if grid.title else 0) + (_LABEL_HEIGHT if grid.subtitle else 0)
     body_top = top + (_LABEL_HEIGHT if grid.column_labels else 0)
     tops = _row_tops(grid, body_top)
-    pitch = grid.tile_size + grid.gap
+    column_width = _column_width(grid)
+    pitch = column_width + grid.gap
     title_width = font(TITLE_SIZE).getlength(grid.title)
     subtitle_width = font(LABEL_SIZE).getlength(grid.subtitle)
     width = max(left + columns * pitch - grid.gap, int(MARGIN + max(title_width, subtitle_width)) + 1) + MARGIN
@@ -88,7 +90,7 @@ def draw_grid(grid: Grid) -> Image.Image:
     if grid.subtitle:
         draw.text((MARGIN, top - _LABEL_HEIGHT - 4), grid.subtitle, font=font(LABEL_SIZE), fill=FAINT_INK)
     for column, label in enumerate(grid.column_labels):
-        _centred(draw, left + column * pitch, top, grid.tile_size, label)
+        _centred(draw, left + column * pitch, top, column_width, label)
     for number, row in enumerate(grid.tiles):
         _draw_row(canvas, draw, grid, number, row, left, tops[number])
     return canvas
@@ -112,22 +114,30 @@ def _draw_row(
     left: int,
     y: int,
 ) -> None:
-    pitch = grid.tile_size + grid.gap
+    column_width = _column_width(grid)
     if grid.row_labels:
         label = shorten(grid.row_labels[number], _MAX_ROW_LABEL)
         middle = y + grid.tile_size / 2
         draw.text((left - 10, middle), label, font=font(LABEL_SIZE), fill=INK, anchor="rm")
     for column, tile in enumerate(row):
-        x = left + column * pitch
+        x = left + column * (column_width + grid.gap)
         if tile is not None:
-            canvas.paste(enlarge(tile, grid.tile_size, smooth=grid.smooth), (x, y))
+            inset = (column_width - grid.tile_size) // 2
+            canvas.paste(enlarge(tile, grid.tile_size, smooth=grid.smooth), (x + inset, y))
         if number < len(grid.captions) and column < len(grid.captions[number]):
-            _centred(draw, x, y + grid.tile_size + 2, grid.tile_size, grid.captions[number][column], FAINT_INK)
+            _centred(draw, x, y + grid.tile_size + 2, column_width, grid.captions[number][column], FAINT_INK)
 
 
 def _centred(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, text: str, ink: tuple[int, int, int] = INK) -> None:
     text = shorten(text, width + GAP)
     draw.text((x + width / 2, y), text, font=font(LABEL_SIZE), fill=ink, anchor="ma")
+
+
+def _column_width(grid: Grid) -> int:
+    """Return the width of a column: the tile's, or more where small tiles would leave no room to read the labels."""
+    labels = [*grid.column_labels, *(caption for captions in grid.captions for caption in captions)]
+    widest = max((font(LABEL_SIZE).getlength(label) for label in labels), default=0.0)
+    return max(grid.tile_size, int(min(widest, _MAX_COLUMN_LABEL)) + 1 if labels else 0)
 
 
 def _row_label_width(grid: Grid) -> int:

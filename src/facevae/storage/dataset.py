@@ -18,7 +18,7 @@ from facevae.config import FACES_FILE, SplitName
 from facevae.storage.faces import Faces
 
 
-class FacesDataset(VisionDataset):
+class FacesDataset(VisionDataset):  # type: ignore[misc]  # torchvision carries no types
     """One split of `faces.h5`, with the interface of `torchvision.datasets.CelebA(target_type="attr")`.
 
     Item i is `(image, attributes)`: a Pillow RGB image of S x S pixels and a long tensor (A) of 0 and 1, empty where the faces

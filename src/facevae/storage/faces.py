@@ -4,7 +4,8 @@ Datasets: `images` uint8 (N, S, S, 3); `names` UTF-8 (N); `split` uint8 (N) with
 source has them, `attributes` int8 (N, A) in {-1, 1}. Root attributes: `format`, `format_version`, `image_size`,
 `resize_rule`, `split_rule`, `attribute_names`, `source`, `facevae_version`, `fingerprint`, `complete`.
 
-The fingerprint is the SHA-256 of the image bytes in order, so it tells whether two files hold the same pictures.
+The fingerprint is the SHA-256 of the SHA-256 digests of `images`, `split`, `attributes` (of nothing, where there are none), each
+of the dataset's bytes in row order: two files with one fingerprint train and encode the same.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class FacesWriter:
         if attribute_names:
             attributes.create("attribute_names", list(attribute_names), dtype=hdf5.STRING)
             self._attributes = hdf5.growing(self._file, "attributes", (len(attribute_names),), np.int8, 4096)
-        self._digest = hashlib.sha256()
+        self._digests = {name: hashlib.sha256() for name in ("images", "split", "attributes")}
 
     def append(
         self,
@@ -75,11 +76,13 @@ class FacesWriter:
         hdf5.append(self._split, split)
         if self._attributes is not None and attributes is not None:
             hdf5.append(self._attributes, attributes)
-        self._digest.update(np.ascontiguousarray(images).data)
+            self._digests["attributes"].update(np.ascontiguousarray(attributes).data)
+        self._digests["images"].update(np.ascontiguousarray(images).data)
+        self._digests["split"].update(np.ascontiguousarray(split).data)
 
     def finish(self) -> str:
         """Mark the file complete and return its fingerprint."""
-        fingerprint = self._digest.hexdigest()
+        fingerprint = hashlib.sha256(b"".join(digest.digest() for digest in self._digests.values())).hexdigest()
         self._file.attrs["fingerprint"] = fingerprint
         self._file.attrs["complete"] = True
         return fingerprint
@@ -104,15 +107,15 @@ class Faces:
         split: uint8 (N), see `SPLIT_CODES`.
         attribute_names: A names; empty when the faces have none.
         attributes: int8 (N, A) in {-1, 1}, or None.
-        fingerprint: SHA-256 of the images.
+        fingerprint: of images, splits and attributes, see the module.
         record: the file's other root attributes, for people.
 
     Raises:
         DataError: the file is missing, damaged, incomplete, or holds something else.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = path = Path(path)
         self._file = hdf5.open_hdf5(path, FORMAT, REMEDY)
         try:
             with hdf5.damaged_as_data_error(path, REMEDY):

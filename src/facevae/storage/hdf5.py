@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facevae.errors import DataError
+from facevae.storage.kinds import HDF5_KINDS
 from facevae.storage.output import describe_os_error
 
 FORMAT_VERSION = 1
 STRING = h5py.string_dtype("utf-8")
-
-_WORDS = {"facevae faces": "prepared faces", "facevae latents": "latents", "facevae umap": "UMAP coordinates"}
 
 
 def open_hdf5(path: Path, format_name: str, remedy: str) -> h5py.File:
@@ -31,14 +30,14 @@ def open_hdf5(path: Path, format_name: str, remedy: str) -> h5py.File:
     if not path.exists():
         raise DataError(f"There is no {path}. {remedy}")
     if path.is_dir():
-        raise DataError(f"{path} is a folder, not a file of {_WORDS[format_name]}. {remedy}")
+        raise DataError(f"{path} is a folder, not a file of {HDF5_KINDS[format_name]}. {remedy}")
     try:
         is_hdf5 = h5py.is_hdf5(path)
         file = h5py.File(path, "r") if is_hdf5 else None
     except OSError as error:
         raise DataError(f"{path} cannot be read as HDF5: {describe_os_error(error)[:200]}. {remedy}") from error
     if file is None:
-        raise DataError(f"{path} is not a file of {_WORDS[format_name]} (not HDF5). {remedy}")
+        raise DataError(f"{path} is not a file of {HDF5_KINDS[format_name]} (not HDF5). {remedy}")
     try:
         with damaged_as_data_error(path, remedy):
             _check_format(file, path, format_name, remedy)
@@ -51,8 +50,8 @@ def open_hdf5(path: Path, format_name: str, remedy: str) -> h5py.File:
 def _check_format(file: h5py.File, path: Path, format_name: str, remedy: str) -> None:
     found = str(file.attrs.get("format"))
     if found != format_name:
-        what = _WORDS.get(found, "something else")
-        raise DataError(f"{path} holds {what}, not {_WORDS[format_name]}. {remedy}")
+        what = HDF5_KINDS.get(found, "something else")
+        raise DataError(f"{path} holds {what}, not {HDF5_KINDS[format_name]}. {remedy}")
     version = int(file.attrs.get("format_version", 0))
     if version > FORMAT_VERSION:
         raise DataError(f"{path} is of format version {version}, newer than this facevae reads: update facevae.")

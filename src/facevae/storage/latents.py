@@ -101,8 +101,8 @@ class Latents:
         DataError: the file is missing, damaged, incomplete, or holds something else.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = path = Path(path)
         self._file = hdf5.open_hdf5(path, FORMAT, REMEDY)
         try:
             with hdf5.damaged_as_data_error(path, REMEDY):

@@ -1,7 +1,7 @@
 """Writing results: to a temporary sibling that is renamed into place, or to a stream such as standard output.
 
 A killed run never leaves half a file under the final name. Running a command again replaces its own earlier output; it
-never replaces one of its inputs, a folder, or a file of another kind (weights over latents, say).
+never replaces one of its inputs, a folder, or data of another kind (weights by latents, say).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from facevae.errors import DataError, UsageError
+from facevae.storage.kinds import DATA_KINDS, kind_of
+
+StrPath = str | Path
 
 Output = Path | BinaryIO
 """Where a result goes: a path, or an open binary stream such as `sys.stdout.buffer`."""
-
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def describe_os_error(error: OSError) -> str:
@@ -27,20 +28,11 @@ def describe_os_error(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _kind_of(path: Path) -> str | None:
-    """Return "HDF5" or "safetensors" for a file of one of these kinds, else None; told by its first bytes, not its name."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    is_safetensors = len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000
-    if head.startswith(_HDF5_SIGNATURE):
-        return "HDF5"
-    return "safetensors" if is_safetensors else None
-
-
 def check_output(output: Output, *, inputs: Iterable[Path] = (), kind: str = "picture") -> None:
     """Refuse early an output that could not be written in the end, or that would destroy something.
 
-    `kind` is what will be written: "HDF5", "safetensors" or anything else ("picture", "table").
+    `kind` is what will be written: one of `kinds.DATA_KINDS`, or "picture". Data replaces only data of its own kind; a picture
+    replaces anything but data.
 
     Raises:
         UsageError: `output` is one of `inputs`, a folder, a pipe or device, or an existing file of another kind.
@@ -60,15 +52,26 @@ def check_output(output: Output, *, inputs: Iterable[Path] = (), kind: str = "pi
             # A pipe would block the reading of its first bytes, and a device would be replaced by a file.
             if not output.is_file():
                 raise UsageError(f"{output} is not a regular file: name another output with -o.")
-            existing = _kind_of(output)
-            if existing is not None and existing != kind:
-                raise UsageError(
-                    f"{output} is a {existing} file and would be overwritten by a {kind}: name another output with -o."
-                )
+            _check_kind(output, kind)
         if not os.access(output.parent, os.W_OK):
             raise DataError(f"The folder {output.parent} cannot be written to: name another output with -o.")
     except OSError as error:
         raise DataError(f"{output} cannot be written: {describe_os_error(error)}.") from error
+
+
+def _check_kind(output: Path, kind: str) -> None:
+    existing = kind_of(output)
+    if existing is not None and existing != kind:
+        raise UsageError(f"{output} holds {existing} and would be overwritten by {kind}: name another output with -o.")
+    if existing is None and kind in DATA_KINDS and output.stat().st_size:
+        raise UsageError(
+            f"{output} holds something other than {kind} and would be overwritten: name another output with -o."
+        )
+
+
+def as_output(output: str | Output) -> Output:
+    """Return an output named by a string as a path."""
+    return Path(output) if isinstance(output, str) else output
 
 
 @contextmanager
@@ -89,7 +92,9 @@ def output_path(output: Output) -> Iterator[Path]:
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     # Only the name's beginning: a long name with the rest would be too long for the system.
-    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
+    stem = f".{path.name[:40]}."
+    temporary = path.with_name(f"{stem}{os.getpid()}.part")
+    _remove_remains(path.parent, stem)
     try:
         yield temporary
         # Without the flush to disk a power cut could leave an empty file under the final name.
@@ -101,6 +106,29 @@ def _replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _remove_remains(folder: Path, stem: str) -> None:
+    """Remove what killed runs left of this output: temporary files whose process is no more."""
+    if os.name != "posix":
+        return  # elsewhere there is no harmless way to ask whether a process lives
+    with suppress(OSError):
+        for remains in folder.iterdir():
+            if not (remains.name.startswith(stem) and remains.name.endswith(".part")):
+                continue
+            process = remains.name[len(stem) : -len(".part")]
+            if process.isdecimal() and not _is_alive(int(process)):
+                remains.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def write_bytes(output: Output, data: bytes) -> None:

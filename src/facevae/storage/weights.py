@@ -45,8 +45,8 @@ def find_attribute(name: str, known: tuple[str, ...], where: str) -> int:
     """
     if not known:
         raise DataError(
-            f"{where} holds no attributes, because its faces came without an attribute table: "
-            "prepare faces with one (list_attr_celeba.txt)."
+            f"{where} holds no attributes: it was made from single images, or from faces without an attribute table. "
+            "Prepare faces with one (list_attr_celeba.txt) and begin from there."
         )
     wanted = normalised_name(name)
     for index, candidate in enumerate(known):
@@ -147,11 +147,13 @@ class FaceModel:
         path = Path(path)
         tensors, metadata = read_tensors(path, FORMAT, "VAE weights", REMEDY)
         try:
-            vae = VAE(ModelConfig.from_dict(metadata["model"]))
+            config = ModelConfig.from_dict(metadata["model"])
             if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
                 raise ValueError("it holds values that are not finite")
-            directions = _read_directions(tensors.pop(_DIRECTIONS, None), metadata, vae.config.latent_dim)
+            directions = _read_directions(tensors.pop(_DIRECTIONS, None), metadata, config.latent_dim)
             state = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
+            _check_shapes(config, state)
+            vae = VAE(config)
             vae.load_state_dict(state)
             names = tuple(str(name) for name in metadata.get("attribute_names", ()))
             training = dict(metadata.get("training", {}))
@@ -160,6 +162,14 @@ class FaceModel:
             raise DataError(f"{path} is damaged ({reason}). {REMEDY}") from error
         vae.to(device).eval()
         return cls(vae, training, names, directions, str(path))
+
+
+def _check_shapes(config: ModelConfig, state: Mapping[str, Tensor]) -> None:
+    """Raise a `ValueError` unless the tensors are those of the configured network, before any memory is spent on it."""
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in VAE(config).state_dict().items()}
+    if {name: tensor.shape for name, tensor in state.items()} != expected:
+        raise ValueError("its tensors are not those of the network it describes")
 
 
 def _read_directions(deltas: Tensor | None, metadata: Mapping[str, Any], latent_dim: int) -> AttributeDirections | None:

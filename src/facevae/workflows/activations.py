@@ -16,8 +16,8 @@ from facevae.model.hooks import face_activations
 from facevae.model.inference import to_images, to_tensor
 from facevae.progress import Progress, Report, silent
 from facevae.storage.images import load_face, open_image
-from facevae.storage.output import check_output, describe_os_error, write_bytes
-from facevae.workflows.common import Face, face_name, load_model
+from facevae.storage.output import StrPath, check_output, describe_os_error, write_bytes
+from facevae.workflows.common import as_face, face_name, load_model
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class ActivationsResult:
 
 
 def activations(
-    face: Face,
-    output: Path = ACTIVATIONS_DIRECTORY,
+    face: StrPath | bytes,
+    output: StrPath = ACTIVATIONS_DIRECTORY,
     *,
-    weights: Path | None = None,
+    weights: StrPath | None = None,
     device: str = "auto",
     report: Report = silent,
 ) -> ActivationsResult:
@@ -50,10 +50,11 @@ def activations(
     Raises:
         DataError: a file is missing, damaged, or cannot be written.
     """
+    source, output = as_face(face), Path(output)
     model = load_model(weights, device)
-    name = face_name(face)
-    original = open_image(face, name)
-    scaled = load_face(face, model.image_size, name)
+    name = face_name(source)
+    original = open_image(source, name)
+    scaled = load_face(source, model.image_size, name)
     layers, reconstruction = face_activations(model.vae, to_tensor(scaled[None], model.vae.device)[0])
     maps = {layer.name: layer.maps.float().cpu().numpy() for layer in layers}
     shown = to_images(reconstruction[None])[0]
@@ -73,7 +74,7 @@ def activations(
         raise DataError(f"{output} cannot be made a folder: {describe_os_error(error)}.") from error
     paths = {key: output / f"{key}.png" for key in pictures}
     for path in paths.values():
-        check_output(path, inputs=[face] if isinstance(face, Path) else [])
+        check_output(path, inputs=[source] if isinstance(source, Path) else [])
     for key, picture in pictures.items():
         write_bytes(paths[key], image_bytes(picture))
     return ActivationsResult(tuple(paths.values()), maps)

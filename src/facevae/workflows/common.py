@@ -15,7 +15,7 @@ from facevae.model.device import resolve_device
 from facevae.progress import Notice, Report
 from facevae.storage.faces import Faces
 from facevae.storage.images import load_face
-from facevae.storage.output import Output
+from facevae.storage.output import Output, StrPath
 from facevae.storage.weights import FaceModel
 
 Face = Path | bytes
@@ -32,9 +32,9 @@ class NamedImages(NamedTuple):
     names: list[str]
 
 
-def load_model(weights: Path | None, device: str) -> FaceModel:
+def load_model(weights: StrPath | None, device: str) -> FaceModel:
     """Return the model in `weights`, by default the workspace's `vae.safetensors`, on the device of that name."""
-    return FaceModel.load(weights if weights is not None else WEIGHTS_FILE, resolve_device(device))
+    return FaceModel.load(Path(weights) if weights is not None else WEIGHTS_FILE, resolve_device(device))
 
 
 def check_size(faces: Faces, model: FaceModel) -> None:
@@ -45,6 +45,16 @@ def check_size(faces: Faces, model: FaceModel) -> None:
             f"{model.image_size} x {model.image_size}: "
             f"prepare them with --size {model.image_size}, or name other weights."
         )
+
+
+def as_face(face: StrPath | bytes) -> Face:
+    """Return a face named by a string as a path."""
+    return Path(face) if isinstance(face, str) else face
+
+
+def as_faces(faces: Sequence[StrPath | bytes]) -> list[Face]:
+    """Return faces named by strings as paths."""
+    return [as_face(face) for face in faces]
 
 
 def face_name(face: Face) -> str:

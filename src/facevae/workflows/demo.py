@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from facevae.config import DEMO_DIRECTORY, DEMO_FACES
-from facevae.drawing import write_drawn_faces
+from facevae.config import DEMO_DIRECTORY, DEMO_FACES, FACES_FILE, LATENTS_FILE, WEIGHTS_FILE
+from facevae.drawing import MARKER_NAME, write_drawn_faces
 from facevae.errors import DataError, UsageError
 from facevae.figures.canvas import Grid, draw_grid
 from facevae.figures.gallery import GalleryItem, gallery_page
@@ -16,7 +16,7 @@ from facevae.figures.picture import image_bytes
 from facevae.progress import Notice, Report, silent
 from facevae.storage.faces import Faces
 from facevae.storage.images import open_image
-from facevae.storage.output import describe_os_error, write_bytes
+from facevae.storage.output import StrPath, describe_os_error, write_bytes
 from facevae.workflows.activations import activations
 from facevae.workflows.encode import encode
 from facevae.workflows.morph import morph
@@ -54,7 +54,7 @@ class DemoResult:
 
 
 def demo(
-    out: Path = DEMO_DIRECTORY,
+    out: StrPath = DEMO_DIRECTORY,
     *,
     count: int = DEMO_FACES,
     epochs: int | None = None,
@@ -78,6 +78,8 @@ def demo(
     """
     if count < _FEWEST:
         raise UsageError(f"{count} faces are too few for the demo: ask for at least {_FEWEST}.")
+    out = Path(out)
+    _refuse_workspace(out)
     started = time.monotonic()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -90,6 +92,15 @@ def demo(
     index = out / "index.html"
     write_bytes(index, gallery_page(_TITLE, _INTRODUCTION, items, out).encode())
     return DemoResult(index, items, time.monotonic() - started)
+
+
+def _refuse_workspace(out: Path) -> None:
+    """Keep the demo out of a folder where someone works: it would replace their faces and latents by its own."""
+    if (out / "celeba" / MARKER_NAME).exists():
+        return
+    for name in (FACES_FILE, WEIGHTS_FILE, LATENTS_FILE):
+        if (out / name).exists():
+            raise UsageError(f"{out} holds a {name} that is not the demo's: name another folder with --out.")
 
 
 class _Demo:
@@ -114,7 +125,7 @@ class _Demo:
     def train(self, epochs: int) -> None:
         """Train, and encode what was trained on."""
         self._epochs = epochs
-        self._announce(f"training for {epochs} epochs")
+        self._announce(f"training for {epochs} epoch{'s' if epochs != 1 else ''}")
         train(
             self._faces,
             self._weights,

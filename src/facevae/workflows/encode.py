@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -14,8 +15,9 @@ from facevae.errors import DataError
 from facevae.model.inference import Floats, Images
 from facevae.progress import Progress, Report, silent
 from facevae.storage.faces import Faces
+from facevae.storage.kinds import LATENTS
 from facevae.storage.latents import LatentsWriter
-from facevae.storage.output import Output, check_output, output_path
+from facevae.storage.output import Output, StrPath, as_output, check_output, output_path
 from facevae.storage.weights import FaceModel
 from facevae.version import __version__
 from facevae.workflows.common import Skipped, check_size, load_batches, load_model, report_skipped
@@ -32,11 +34,11 @@ class EncodeResult:
 
 
 def encode(
-    images: Sequence[Path] | None = None,
-    output: Output = LATENTS_FILE,
+    images: Sequence[StrPath] | None = None,
+    output: StrPath | BinaryIO = LATENTS_FILE,
     *,
-    faces: Path = FACES_FILE,
-    weights: Path | None = None,
+    faces: StrPath = FACES_FILE,
+    weights: StrPath | None = None,
     device: str = "auto",
     strict: bool = False,
     report: Report = silent,
@@ -56,12 +58,14 @@ def encode(
         DataError: a file is missing or damaged, or no image could be read.
         MismatchError: the faces are not of the size the weights take.
     """
+    output, faces = as_output(output), Path(faces)
+    paths = [Path(image) for image in images] if images is not None else None
     model = load_model(weights, device)
-    sources = [Path(model.name), *(images if images is not None else [faces])]
-    check_output(output, inputs=sources, kind="HDF5")
-    if images is None:
+    sources = [Path(model.name), *(paths if paths is not None else [faces])]
+    check_output(output, inputs=sources, kind=LATENTS)
+    if paths is None:
         return _encode_prepared(faces, model, output, report)
-    return _encode_images(images, model, output, strict, report)
+    return _encode_images(paths, model, output, strict, report)
 
 
 def _encode_prepared(path: Path, model: FaceModel, output: Output, report: Report) -> EncodeResult:

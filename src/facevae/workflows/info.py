@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from facevae.config import SPLIT_CODES, ModelConfig
 from facevae.errors import DataError
-from facevae.storage.output import describe_os_error
+from facevae.storage.output import StrPath, describe_os_error
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -51,12 +51,13 @@ def network_info(config: ModelConfig | None = None) -> NetworkInfo:
     return NetworkInfo(config, rows, sum(parameter.numel() for parameter in vae.parameters()))
 
 
-def info(path: Path) -> FileInfo:
+def info(path: StrPath) -> FileInfo:
     """Describe a weights, checkpoint, faces, latents or UMAP file.
 
     Raises:
         DataError: the file is missing, damaged, or none of facevae's.
     """
+    path = Path(path)
     if not path.exists():
         raise DataError(f"There is no {path}. Name a file that facevae wrote, such as vae.safetensors or faces.h5.")
     if path.is_dir():

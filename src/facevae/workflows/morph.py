@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,9 @@ from facevae.figures.picture import animation_bytes, check_image_name, image_byt
 from facevae.model.latent_space import Floats, attribute_directions, walk
 from facevae.progress import Progress, Report, silent
 from facevae.storage.latents import Latents
-from facevae.storage.output import Output, check_output, write_bytes
+from facevae.storage.output import Output, StrPath, as_output, check_output, write_bytes
 from facevae.storage.weights import FaceModel, check_direction, find_attribute
-from facevae.workflows.common import Face, load_faces, load_model, output_name, tile_size
+from facevae.workflows.common import as_faces, load_faces, load_model, output_name, tile_size
 
 FORMATS = ("png", "gif")
 _FRAMES = 25
@@ -68,15 +69,15 @@ def parse_steps(text: str) -> tuple[float, ...]:
 
 
 def morph(
-    faces: Sequence[Face],
+    faces: Sequence[StrPath | bytes],
     attribute: str = DEFAULT_ATTRIBUTE,
-    output: Output | None = None,
+    output: StrPath | BinaryIO | None = None,
     *,
     steps: str | Sequence[float] = MORPH_STEPS,
     picture_format: str | None = None,
-    latents: Path | None = None,
+    latents: StrPath | None = None,
     scale: int | None = None,
-    weights: Path | None = None,
+    weights: StrPath | None = None,
     device: str = "auto",
     report: Report = silent,
 ) -> MorphResult:
@@ -104,15 +105,16 @@ def morph(
     multipliers = parse_steps(steps) if isinstance(steps, str) else tuple(float(step) for step in steps)
     if not multipliers or not all(math.isfinite(step) for step in multipliers):
         raise UsageError(f"Cannot morph by the steps {list(multipliers)}: give at least one finite number.")
-    output, picture_format = _resolve_output(output, picture_format)
+    sources = as_faces(faces)
+    target, picture_format = _resolve_output(as_output(output) if output is not None else None, picture_format)
     if len(faces) * len(multipliers) > _MAX_TILES:
         raise UsageError(
             f"{len(faces)} faces at {len(multipliers)} steps do not fit into one picture: name fewer, or fewer steps."
         )
-    check_output(output, inputs=[face for face in faces if isinstance(face, Path)])
+    check_output(target, inputs=[face for face in sources if isinstance(face, Path)])
     model = load_model(weights, device)
-    name, delta = _direction(model, attribute, latents)
-    inputs = load_faces(faces, model.image_size)
+    name, delta = _direction(model, attribute, Path(latents) if latents is not None else None)
+    inputs = load_faces(sources, model.image_size)
     mean, _ = model.encode(inputs.images)
     side = tile_size(model.image_size, scale)
     length = float(np.linalg.norm(delta))
@@ -123,9 +125,9 @@ def morph(
     else:
         morphs = _decode_walk(model, mean, delta, multipliers, report)
         picture = morph_grid(inputs.images, morphs, multipliers, inputs.names, name, length, side)
-        data = image_bytes(picture, output_name(output))
-    write_bytes(output, data)
-    return MorphResult(output if isinstance(output, Path) else None, name, multipliers, length, morphs)
+        data = image_bytes(picture, output_name(target))
+    write_bytes(target, data)
+    return MorphResult(target if isinstance(target, Path) else None, name, multipliers, length, morphs)
 
 
 def _resolve_output(output: Output | None, picture_format: str | None) -> tuple[Output, str]:
@@ -135,10 +137,10 @@ def _resolve_output(output: Output | None, picture_format: str | None) -> tuple[
     if output is None:
         picture_format = picture_format or "png"
         return MORPH_FILE.with_suffix(f".{picture_format}"), picture_format
-    is_gif = isinstance(output, Path) and output.suffix.lower() == ".gif"
+    suffix = output.suffix.lower() if isinstance(output, Path) else ""
     if picture_format is None:
-        picture_format = "gif" if is_gif else "png"
-    if isinstance(output, Path) and is_gif != (picture_format == "gif"):
+        picture_format = "gif" if suffix == ".gif" else "png"
+    elif suffix != f".{picture_format}" and isinstance(output, Path):
         raise UsageError(f"{output} does not go with --format {picture_format}: name a .{picture_format} file.")
     if picture_format != "gif":
         check_image_name(output_name(output))

@@ -17,7 +17,8 @@ from facevae.progress import Notice, Progress, Report, silent
 from facevae.storage.celeba import FaceReader, FaceSource, find_faces
 from facevae.storage.faces import FacesWriter
 from facevae.storage.images import RESIZE_RULE, load_face
-from facevae.storage.output import check_output, output_path
+from facevae.storage.kinds import FACES
+from facevae.storage.output import StrPath, check_output, output_path
 from facevae.version import __version__
 from facevae.workflows.common import Skipped, report_skipped
 
@@ -37,7 +38,7 @@ class PrepareResult:
         splits: faces in each split, by name.
         attribute_names: empty where the source has none.
         skipped: images left out, with the reason.
-        fingerprint: SHA-256 of the images.
+        fingerprint: of images, splits and attributes, see `storage.faces`.
     """
 
     path: Path
@@ -49,8 +50,8 @@ class PrepareResult:
 
 
 def prepare(
-    celeba_dir: Path,
-    output: Path = FACES_FILE,
+    celeba_dir: StrPath,
+    output: StrPath = FACES_FILE,
     *,
     size: int = ModelConfig.image_size,
     attributes: bool = True,
@@ -66,7 +67,7 @@ def prepare(
         size: the side of the square in pixels, a power of two from 16 to 512.
         attributes: whether to look for the attribute table.
         strict: whether a damaged image is an error instead of being left out.
-        limit: take only the first so many faces.
+        limit: take only so many faces, spread evenly over all of them, so that every split has its share.
         report: is called with progress and notices.
 
     Raises:
@@ -74,18 +75,20 @@ def prepare(
             also a damaged image.
         UsageError: `size` or `limit` is out of range.
     """
+    celeba_dir, output = Path(celeba_dir), Path(output)
     ModelConfig(image_size=size)
     if limit is not None and limit < 1:
         raise UsageError(f"A limit of {limit} faces is out of range: use a whole number of at least 1.")
-    check_output(output, kind="HDF5")
+    check_output(output, kind=FACES)
     source = find_faces(celeba_dir, with_attributes=attributes)
-    check_output(output, inputs=_sources_named(source, output.name), kind="HDF5")
+    check_output(output, inputs=_sources_named(source, output.name), kind=FACES)
     for text in source.notices:
         report(Notice(text))
     skipped = [Skipped(*left_out) for left_out in source.left_out]
     if strict and skipped:
         raise DataError(f"{skipped[0].name} cannot be used: {skipped[0].reason}. Leave out --strict to skip it.")
-    count = len(source.names) if limit is None else min(limit, len(source.names))
+    total = len(source.names)
+    chosen_rows = range(total) if limit is None or limit >= total else np.arange(limit) * total // limit
     split = _split(source)
     written = np.zeros(len(SPLIT_CODES), dtype=np.int64)
     with (
@@ -100,12 +103,14 @@ def prepare(
             facevae_version=__version__,
         ) as writer,
     ):
-        for rows, images in _read_batches(source, count, size, skipped, strict, report):
+        for rows, images in _read_batches(source, list(map(int, chosen_rows)), size, skipped, strict, report):
             chosen = source.attributes[rows] if source.attributes is not None else None
             writer.append(images, [source.names[row] for row in rows], split[rows], chosen)
             written += np.bincount(split[rows], minlength=len(written))
         if not written.any():
-            raise DataError(f"None of the {count} images in {source.location} could be read: {skipped[-1].reason}")
+            raise DataError(
+                f"None of the {len(chosen_rows)} images in {source.location} could be read: {skipped[-1].reason}"
+            )
         fingerprint = writer.finish()
     report_skipped(skipped, report)
     splits = {name: int(written[code]) for name, code in SPLIT_CODES.items()}
@@ -129,12 +134,12 @@ def _split(source: FaceSource) -> NDArray[np.uint8]:
 
 
 def _read_batches(
-    source: FaceSource, count: int, size: int, skipped: list[Skipped], strict: bool, report: Report
+    source: FaceSource, chosen: list[int], size: int, skipped: list[Skipped], strict: bool, report: Report
 ) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
     """Yield (rows, images) of the readable faces in order, decoding on all cores (Pillow frees the interpreter lock)."""
     with source.open() as reader, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, count, _BATCH):
-            rows = range(start, min(start + _BATCH, count))
+        for start in range(0, len(chosen), _BATCH):
+            rows = chosen[start : start + _BATCH]
             loaded = pool.map(lambda row: _load(reader, source.names[row], size), rows)
             good: list[int] = []
             images: list[NDArray[np.uint8]] = []
@@ -148,7 +153,7 @@ def _read_batches(
                     images.append(result)
             if images:
                 yield good, np.stack(images)
-            report(Progress("prepare", rows.stop, count))
+            report(Progress("prepare", start + len(rows), len(chosen)))
 
 
 def _load(reader: FaceReader, name: str, size: int) -> NDArray[np.uint8] | DataError:

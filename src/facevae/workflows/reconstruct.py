@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from facevae.figures.faces import reconstruction_grid
 from facevae.figures.picture import check_image_name, image_bytes
 from facevae.progress import Report, silent
 from facevae.storage.faces import Faces
-from facevae.storage.output import Output, check_output, write_bytes
+from facevae.storage.output import StrPath, as_output, check_output, write_bytes
 from facevae.storage.weights import FaceModel
 from facevae.workflows.common import NamedImages, check_size, load_faces, load_model, output_name, tile_size
 
@@ -34,13 +35,13 @@ class ReconstructResult:
 
 
 def reconstruct(
-    images: Sequence[Path] | None = None,
-    output: Output = RECONSTRUCTIONS_FILE,
+    images: Sequence[StrPath] | None = None,
+    output: StrPath | BinaryIO = RECONSTRUCTIONS_FILE,
     *,
     count: int = RECONSTRUCT_COUNT,
-    faces: Path = FACES_FILE,
+    faces: StrPath = FACES_FILE,
     scale: int | None = None,
-    weights: Path | None = None,
+    weights: StrPath | None = None,
     device: str = "auto",
     report: Report = silent,  # noqa: ARG001 - every workflow takes one; this one has nothing to report yet
 ) -> ReconstructResult:
@@ -61,15 +62,17 @@ def reconstruct(
         MismatchError: the faces are not of the size the weights take.
         UsageError: a value is out of range.
     """
-    if images is not None and not images:
+    output = as_output(output)
+    paths = [Path(image) for image in images] if images is not None else None
+    if paths is not None and not paths:
         raise UsageError("There is no face to reconstruct: name image files, or send paths to standard input.")
-    wanted = count if images is None else len(images)
+    wanted = count if paths is None else len(paths)
     if not 1 <= wanted <= _MAX_IN_PICTURE:
         raise UsageError(f"{wanted} faces do not fit into one picture: ask for 1 to {_MAX_IN_PICTURE}.")
     check_image_name(output_name(output))
-    check_output(output, inputs=images or [])
+    check_output(output, inputs=paths or [])
     model = load_model(weights, device)
-    inputs = load_faces(images, model.image_size) if images is not None else _prepared(faces, model, count)
+    inputs = load_faces(paths, model.image_size) if paths is not None else _prepared(Path(faces), model, count)
     mean, _ = model.encode(inputs.images)
     reconstructions = model.decode(mean)
     difference = inputs.images.astype(np.float64) - reconstructions

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from facevae.figures.canvas import enlarge
 from facevae.figures.faces import sample_grid
 from facevae.figures.picture import check_image_name, image_bytes
 from facevae.progress import Report, silent
-from facevae.storage.output import Output, check_output, describe_os_error, write_bytes
+from facevae.storage.output import StrPath, as_output, check_output, describe_os_error, write_bytes
 from facevae.workflows.common import load_model, output_name, tile_size
 
 _MAX_COUNT = 100_000
@@ -23,21 +25,22 @@ _MAX_IN_GRID = 2_000
 
 @dataclass(frozen=True)
 class SampleResult:
-    """What `sample` made: the picture files written (none for a stream), and the faces (N, S, S, 3) uint8."""
+    """What `sample` made: the picture files (none for a stream), the faces (N, S, S, 3) uint8, and the seed that gives them."""
 
     paths: tuple[Path, ...]
     faces: NDArray[np.uint8]
+    seed: int
 
 
 def sample(
     count: int = SAMPLE_COUNT,
-    output: Output | None = None,
+    output: StrPath | BinaryIO | None = None,
     *,
     seed: int | None = None,
     temperature: float = 1.0,
     separate: bool = False,
     scale: int | None = None,
-    weights: Path | None = None,
+    weights: StrPath | None = None,
     device: str = "auto",
     report: Report = silent,  # noqa: ARG001 - every workflow takes one; sampling has nothing to report yet
 ) -> SampleResult:
@@ -46,7 +49,7 @@ def sample(
     Args:
         count: how many.
         output: the picture, by default `samples.png`; with `separate` a folder, by default `samples/`.
-        seed: for repeatable faces.
+        seed: for repeatable faces; without, one is drawn, which the result names.
         temperature: the standard deviation of z; below 1 the faces are more average, above 1 stranger.
         separate: write `sample-01.png`, ... instead of a grid.
         scale: how many times to enlarge a face (by default to about 96 pixels; single files are not enlarged).
@@ -63,26 +66,28 @@ def sample(
         raise UsageError(f"{count} faces cannot be drawn: ask for at least 1, {most}.")
     if not 0.0 <= temperature <= 100.0:
         raise UsageError(f"A temperature of {temperature:g} is out of range: use a number from 0 to 100, such as 0.8.")
-    if seed is not None and seed < 0:
+    if seed is None:
+        seed = secrets.randbits(32)
+    elif seed < 0:
         raise UsageError(f"A seed of {seed} is out of range: use a whole number from 0 on.")
+    output = as_output(output) if output is not None else SAMPLES_DIRECTORY if separate else SAMPLES_FILE
     if separate:
-        folder = output if output is not None else SAMPLES_DIRECTORY
-        if not isinstance(folder, Path):
+        if not isinstance(output, Path):
             raise UsageError(
                 "Single files cannot go to standard output: name a folder with -o, or leave --separate out."
             )
         model = load_model(weights, device)
         side = tile_size(model.image_size, 1 if scale is None else scale)
-        return _separate(folder, model.sample(count, seed=seed, temperature=temperature), side)
-    output = output if output is not None else SAMPLES_FILE
+        faces = model.sample(count, seed=seed, temperature=temperature)
+        return SampleResult(_write_separate(output, faces, side), faces, seed)
     check_image_name(output_name(output))
     check_output(output)
     faces = load_model(weights, device).sample(count, seed=seed, temperature=temperature)
     write_bytes(output, image_bytes(sample_grid(faces, tile_size(faces.shape[1], scale)), output_name(output)))
-    return SampleResult((output,) if isinstance(output, Path) else (), faces)
+    return SampleResult((output,) if isinstance(output, Path) else (), faces, seed)
 
 
-def _separate(folder: Path, faces: NDArray[np.uint8], side: int) -> SampleResult:
+def _write_separate(folder: Path, faces: NDArray[np.uint8], side: int) -> tuple[Path, ...]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,4 +99,4 @@ def _separate(folder: Path, faces: NDArray[np.uint8], side: int) -> SampleResult
         check_output(path)
         write_bytes(path, image_bytes(enlarge(face, side)))
         paths.append(path)
-    return SampleResult(tuple(paths), faces)
+    return tuple(paths)

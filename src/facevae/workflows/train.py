@@ -22,39 +22,15 @@ from facevae.progress import Notice, Progress, Report, silent
 from facevae.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from facevae.storage.faces import Faces
 from facevae.storage.history import HistoryPoint, write_history
-from facevae.storage.output import check_output, describe_os_error, write_bytes
+from facevae.storage.kinds import WEIGHTS
+from facevae.storage.output import StrPath, check_output, write_bytes
+from facevae.storage.training_files import TrainFiles
 from facevae.storage.weights import FaceModel
 from facevae.version import __version__
 from facevae.workflows.interruption import Interruption, deferred_interruption
 
 CHECKPOINT_SECONDS = 60.0
 _POINTS_PER_EPOCH = 20
-
-
-@dataclass(frozen=True)
-class TrainFiles:
-    """The files of one training, named after the weights: `vae.safetensors` gives `vae.checkpoint.safetensors` and so on."""
-
-    weights: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        """What `--resume` goes on from."""
-        return self.weights.with_suffix(".checkpoint.safetensors")
-
-    @property
-    def history(self) -> Path:
-        """The loss history as a table."""
-        return self.weights.with_suffix(".history.csv")
-
-    @property
-    def plot(self) -> Path:
-        """The loss plot."""
-        return self.weights.with_suffix(".loss.png")
-
-    def previous(self, path: Path) -> Path:
-        """Where an earlier training's file is kept when a new one begins."""
-        return path.with_name(path.name.replace(self.weights.stem, f"{self.weights.stem}.previous", 1))
 
 
 @dataclass(frozen=True)
@@ -70,8 +46,8 @@ class TrainResult:
 
 
 def train(
-    faces: Path = FACES_FILE,
-    output: Path = WEIGHTS_FILE,
+    faces: StrPath = FACES_FILE,
+    output: StrPath = WEIGHTS_FILE,
     *,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -114,8 +90,9 @@ def train(
         TrainingError: the loss is no longer finite.
         UsageError: a value is out of range, or contradicts the checkpoint.
     """
+    faces, output = Path(faces), Path(output)
     files = TrainFiles(output)
-    check_output(output, inputs=[faces], kind="safetensors")
+    check_output(output, inputs=[faces], kind=WEIGHTS)
     if output.suffix != ".safetensors":
         raise UsageError(f"Cannot write weights to {output}: their name must end in .safetensors.")
     target = resolve_device(device)
@@ -138,11 +115,13 @@ def train(
             config, model_config = TrainConfig(**how), ModelConfig(image_size=opened.image_size, **shape)
         run = _Run(files, opened, config, model_config, target, checkpoint, report)
         if not checkpoint:
-            _set_aside(files, report)
+            kept = files.set_aside()
+            if kept:
+                report(Notice(f"The earlier training is kept as {kept.weights} (and the files beside it)."))
         with deferred_interruption() as interruption:
             run.train(interruption)
             run.finish(interruption)
-        return run.result(interrupted=interruption.requested)
+        return run.result()
 
 
 def _given(**options: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -169,20 +148,6 @@ def _find_checkpoint(files: TrainFiles, faces: Faces, options: dict[str, Any]) -
                 "that option, or start a new training without --resume."
             )
     return checkpoint
-
-
-def _set_aside(files: TrainFiles, report: Report) -> None:
-    """Keep an earlier training's files under another name: hours may stand in them."""
-    kept = []
-    for path in (files.weights, files.checkpoint, files.history, files.plot):
-        if path.exists():
-            try:
-                path.replace(files.previous(path))
-            except OSError as error:
-                raise DataError(f"{path} cannot be set aside: {describe_os_error(error)}.") from error
-            kept.append(path)
-    if kept:
-        report(Notice(f"The earlier training is kept as {files.previous(kept[0])} (and the files beside it)."))
 
 
 class _Run:
@@ -316,7 +281,7 @@ class _Run:
             self._save_checkpoint()
         self._save_weights()
         self._write_plot()
-        if interruption.requested:
+        if self._trainer.epoch < self._config.epochs:
             self._report(Notice("Interrupted: keeping what was trained, and finding the attribute directions."))
         self._directions = self._find_directions(lambda: interruption.count > 1)
         if self._directions is not None:
@@ -372,13 +337,13 @@ class _Run:
             "versions": {"facevae": __version__, "torch": torch.__version__, "numpy": np.__version__},
         }
 
-    def result(self, *, interrupted: bool) -> TrainResult:
-        """Return what was made."""
+    def result(self) -> TrainResult:
+        """Return what was made; a request to stop that came after the last step interrupted nothing."""
         return TrainResult(
             files=self._files,
             epochs=self._trainer.epochs_done,
             seconds=time.monotonic() - self._started,
-            interrupted=interrupted,
+            interrupted=self._trainer.epoch < self._config.epochs,
             train_loss=_last(self._history, "train"),
             valid_loss=_last(self._history, "valid"),
         )

@@ -6,6 +6,7 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,9 @@ from facevae.figures.picture import check_plot_name, plot_bytes
 from facevae.figures.plots import scatter_plot
 from facevae.progress import Notice, Progress, Report, silent
 from facevae.storage.coordinates import write_coordinates
+from facevae.storage.kinds import COORDINATES
 from facevae.storage.latents import Latents
-from facevae.storage.output import Output, check_output, write_bytes
+from facevae.storage.output import StrPath, as_output, check_output, write_bytes
 from facevae.storage.weights import find_attribute
 from facevae.workflows.common import output_name
 
@@ -46,11 +48,11 @@ class UmapResult:
 
 
 def umap(
-    latents: Path = LATENTS_FILE,
-    output: Output = UMAP_FILE,
+    latents: StrPath = LATENTS_FILE,
+    output: StrPath | BinaryIO = UMAP_FILE,
     *,
     attribute: str | None = None,
-    coordinates: Path | None = None,
+    coordinates: StrPath | None = None,
     max_points: int | None = None,
     seed: int | None = None,
     report: Report = silent,
@@ -70,6 +72,8 @@ def umap(
         DataError: the latents are missing, damaged, or too few.
         UsageError: there is no such attribute, or a value is out of range.
     """
+    latents, output = Path(latents), as_output(output)
+    coordinates = Path(coordinates) if coordinates is not None else None
     if max_points is not None and max_points < _FEWEST:
         raise UsageError(f"A map of {max_points} points is too small: ask for at least {_FEWEST}.")
     if seed is not None and not 0 <= seed < 2**32:
@@ -77,7 +81,7 @@ def umap(
     check_plot_name(output_name(output))
     check_output(output, inputs=[latents])
     if coordinates is not None:
-        check_output(coordinates, inputs=[latents], kind="HDF5")
+        check_output(coordinates, inputs=[latents], kind=COORDINATES)
         if coordinates == output:
             raise UsageError(f"{output} cannot hold both the picture and the coordinates: name two files.")
     with Latents(latents) as opened:
