@@ -357,6 +357,36 @@ def test_no_tables_and_all_the_places_where_they_might_be(tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("missing", "remedy"),
+    [
+        ("list_attr_celeba.txt", "to go on without attributes."),
+        ("list_eval_partition.txt", "to go on without attributes and to split by rule."),
+    ],
+)
+def test_a_table_missing_among_images_of_ones_own(tmp_path: Path, missing: str, remedy: str) -> None:
+    """The tables of such a folder belong into it, not beside it."""
+    put_folder(tmp_path / "faces")
+    put_text_tables(tmp_path / "faces")
+    (tmp_path / "faces" / missing).unlink()
+    folder = tmp_path / "faces"
+    assert (
+        refusal(folder) == f"{missing} is missing in {folder}: put it into {folder}, or pass --no-attributes {remedy}"
+    )
+    put_text_tables(folder)
+    assert find_faces(folder).split is not None
+
+
+def test_a_table_missing_beside_an_archive_of_another_name(tmp_path: Path) -> None:
+    put_archive(tmp_path / "mine.ZIP")
+    put_text_tables(tmp_path)
+    (tmp_path / "list_attr_celeba.txt").unlink()
+    assert refusal(tmp_path / "mine.ZIP") == (
+        f"list_attr_celeba.txt is missing in {tmp_path}: put it beside mine.ZIP, "
+        "or pass --no-attributes to go on without attributes."
+    )
+
+
 @pytest.mark.parametrize("with_attributes", [True, False])
 def test_tables_without_images(with_attributes: bool, tmp_path: Path) -> None:
     put_text_tables(tmp_path)

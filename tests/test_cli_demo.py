@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from facevae.progress import Event, Notice
+from helpers import files, refusal
 
 
 class _Images(html.parser.HTMLParser):
@@ -71,7 +72,7 @@ def test_it_says_what_it_is_doing(made: tuple[Path, list[Event]]) -> None:
     assert notices == [
         f"demo: drawing 100 faces into {out / 'celeba'}",
         "demo: preparing them",
-        "demo: training for 1 epochs",
+        "demo: training for 1 epoch",
         "demo: encoding all faces",
         "demo: drawing the pictures",
     ]
@@ -94,6 +95,54 @@ def test_a_folder_with_faces_of_others_is_refused(workspace: Path) -> None:
     attributes = workspace / "out" / "celeba" / "list_attr_celeba.txt"
     attributes.parent.mkdir(parents=True)
     attributes.write_text("mine")
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as error:
         demo(workspace / "out", count=100)
+    assert str(error.value) == (
+        f"{attributes.parent} already holds list_attr_celeba.txt, which facevae did not draw: "
+        "name another folder, so that nothing of yours is overwritten."
+    )
     assert attributes.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["faces.h5", "vae.safetensors", "latents.h5"])
+def test_a_folder_where_someone_works_is_refused(workspace: Path, name: str) -> None:
+    """The demo would replace their faces and latents by its own."""
+    Path("work").mkdir()
+    Path("work", name).write_bytes(b"months of work")
+    message = f"work holds a {name} that is not the demo's: name another folder with --out."
+    assert refusal("demo", "--out", "work", "--count", 100, code=2) == message
+    assert refusal("demo", "--out", "./work/", code=2) == message
+    assert files("work") == [name]
+    assert Path("work", name).read_bytes() == b"months of work"
+
+
+def test_the_current_folder_is_refused_too(workspace: Path, latents_file: Path) -> None:
+    before = latents_file.read_bytes()
+    assert refusal("demo", "--out", ".", code=2) == (
+        ". holds a latents.h5 that is not the demo's: name another folder with --out."
+    )
+    assert files() == ["latents.h5"]
+    assert latents_file.read_bytes() == before
+
+
+def test_other_files_in_the_folder_do_not_matter_and_the_demos_own_are_replaced(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as the first stage, which is then stopped."""
+    from facevae import demo
+    from facevae.drawing import write_drawn_faces
+    from facevae.errors import DataError
+    from facevae.workflows import demo as workflow
+
+    def stop(*_: object, **__: object) -> None:
+        raise DataError("stopped")
+
+    monkeypatch.setattr(workflow, "write_drawn_faces", stop)
+    Path("notes.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"^stopped$"):
+        demo(".", count=100)
+    write_drawn_faces(Path("celeba"), 2)
+    for name in ("faces.h5", "vae.safetensors", "latents.h5"):
+        Path(name).write_bytes(b"of an earlier demo")
+    with pytest.raises(DataError, match=r"^stopped$"):
+        demo(".", count=100)

@@ -131,7 +131,7 @@ def test_file_names_that_are_not_text(model: FaceModel) -> None:
     name = b"f\xe4ce.png"
     put_pictures(Path("faces"), 1)[0].rename(os.fsdecode(name))
     outcome = succeed("encode", "-", "-o", "z.h5", stdin=name + b"\n")
-    assert outcome.stderr == "1 latents of 6 dimensions.\n"
+    assert outcome.stderr == "1 latent of 6 dimensions.\n"
     with Latents(Path("z.h5")) as latents:
         assert latents.names == [os.fsdecode(name)]
 
@@ -151,6 +151,16 @@ def test_ruined_weights_are_noticed(model: FaceModel, faces_file: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------ refusals
+
+
+def test_a_terminal_on_standard_input_is_refused(model: FaceModel, faces_file: Path) -> None:
+    """Waiting for typed paths would look like a program that hangs."""
+    message = "Standard input is a terminal: send paths to it, as in: find photos -name '*.jpg' | facevae COMMAND -"
+    assert refusal("encode", "-", "-o", "z.h5", code=2, terminal="stdin") == message
+    assert refusal("encode", "face.png", "-", "-o", "z.h5", code=2, terminal="stdin") == message
+    assert not Path("z.h5").exists()
+    # Where no `-` asks for it, standard input may be what it likes.
+    assert run("encode", "-o", "z.h5", terminal="stdin").code == 0
 
 
 def test_a_terminal_gets_no_binary(model: FaceModel, faces_file: Path) -> None:

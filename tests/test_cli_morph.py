@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facevae.errors import UsageError
-from facevae.figures.canvas import GAP, MARGIN
+from facevae.figures.canvas import GAP, MARGIN, font
 from facevae.storage.images import load_face
 from facevae.storage.latents import Latents
 from facevae.storage.weights import FaceModel
@@ -139,11 +139,27 @@ def test_the_walk_is_decoded_mean_plus_n_delta(model: FaceModel, face: Path, arg
     mean, _ = model.encode(original[None])
     delta = model.direction("Smiling")
     expected = [original, *(model.decode(mean + np.float32(n) * delta)[0] for n in range(-3, 4))]
-    for column, image in enumerate(expected):
-        assert np.array_equal(tile(picture, MARGIN + column * (32 + GAP), TOP, 32), image)
+    # The longest label, "original", is wider than a face, which then stands in the middle of its column.
+    width = int(font(13).getlength("original")) + 1
+    assert width > 32
+    lefts = [MARGIN + column * (width + GAP) + (width - 32) // 2 for column in range(8)]
+    for left, image in zip(lefts, expected, strict=True):
+        assert np.array_equal(tile(picture, left, TOP, 32), image)
     assert np.array_equal(expected[4], model.decode(mean)[0])  # n = 0 is the reconstruction
     assert np.abs(expected[1].astype(int) - expected[7]).max() > 5
-    assert not picture[TOP:, MARGIN + 8 * (32 + GAP) :][:32].min() < 255
+    assert picture.shape[:2] == (TOP + 32 + MARGIN, 2 * MARGIN + 8 * (width + GAP) - GAP)
+    assert (picture[TOP:, lefts[-1] + 32 :] == 255).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--format", "png", "-o", "a.png"], ["--format", "png", "-o", "a.PNG"], ["--format", "png"], ["-o", "a.jpg"]],
+)
+def test_a_format_that_goes_with_the_name_or_none(face: Path, options: list[str]) -> None:
+    name = options[-1] if "-o" in options else "morph.png"
+    assert succeed("morph", face, *options).lines == [name]
+    with Image.open(name) as picture:
+        assert picture.format == ("JPEG" if name.endswith("jpg") else "PNG")
 
 
 def test_a_list_of_steps_makes_as_many_columns(face: Path) -> None:
@@ -297,6 +313,11 @@ def test_a_gif_on_standard_output(face: Path) -> None:
         (["--format", "jpg"], "There is no format jpg: use png or gif."),
         (["--format", "png", "-o", "a.gif"], "a.gif does not go with --format png: name a .png file."),
         (["--format", "gif", "-o", "a.png"], "a.png does not go with --format gif: name a .gif file."),
+        (["--format", "gif", "-o", "a"], "a does not go with --format gif: name a .gif file."),
+        (["--format", "png", "-o", "a.jpg"], "a.jpg does not go with --format png: name a .png file."),
+        (["--format", "png", "-o", "a.webp"], "a.webp does not go with --format png: name a .png file."),
+        (["--format", "png", "-o", "a.bmp"], "a.bmp does not go with --format png: name a .png file."),
+        (["--format", "png", "-o", "png"], "png does not go with --format png: name a .png file."),
         (
             ["-o", "a.txt"],
             "Cannot write a picture to a.txt: its name must end in one of .png, .jpg, .jpeg, .webp, .tif, .tiff.",
@@ -325,8 +346,8 @@ def test_a_direction_that_is_not_known(face: Path) -> None:
 def test_weights_and_latents_without_attributes(face: Path) -> None:
     put_other_weights(Path("plain.safetensors"), attributes=False)
     reason = (
-        "holds no attributes, because its faces came without an attribute table: "
-        "prepare faces with one (list_attr_celeba.txt)."
+        "holds no attributes: it was made from single images, or from faces without an attribute table. "
+        "Prepare faces with one (list_attr_celeba.txt) and begin from there."
     )
     assert refusal("morph", face, "-w", "plain.safetensors") == f"plain.safetensors {reason}"
     path = put_latents(Path(), attributes=False)

@@ -50,7 +50,9 @@ def test_images_names_splits_and_attributes(celeba: Path, faces: Faces) -> None:
     assert faces.attributes is not None
     assert faces.attributes.tolist() == [[int(value) for value in row.split()[1:]] for row in table]
     assert faces.split.tolist() == [0] * 17 + [1] * 2 + [2]
-    assert faces.fingerprint == hashlib.sha256(expected.tobytes()).hexdigest()
+    parts = (expected, faces.split, faces.attributes)
+    digests = b"".join(hashlib.sha256(part.tobytes()).digest() for part in parts)
+    assert faces.fingerprint == hashlib.sha256(digests).hexdigest()
     assert faces.record["source"] == "img_align_celeba"
     assert faces.record["split_rule"] == "CelebA's own partition"
     assert faces.record["resize_rule"] == "whole frame to a square, Pillow bilinear, antialiased"
@@ -73,11 +75,17 @@ def test_json(celeba: Path) -> None:
         assert outcome.json == {
             "paths": ["other.h5"],
             "faces": 18,
-            "splits": {"train": 17, "valid": 1, "test": 0},
+            "splits": {"train": 16, "valid": 2, "test": 0},  # faces 10 and 20 are left out
             "attributes": list(ATTRIBUTE_NAMES),
             "skipped": [],
             "fingerprint": faces.fingerprint,
         }
+
+
+def write_partition(data: Path, splits: list[int]) -> None:
+    """Put the drawn faces into other splits."""
+    lines = [f"{number:06}.jpg {split}" for number, split in enumerate(splits, start=1)]
+    (data / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
 
 
 def zipped(data: Path) -> None:
@@ -153,8 +161,57 @@ def test_size(celeba: Path, size: int) -> None:
     succeed("prepare", "--celeba-dir", celeba, "--size", size, "--limit", 2)
     with Faces(Path("faces.h5")) as faces:
         assert faces.image_size == size
-        source = celeba / "img_align_celeba" / "000002.jpg"
+        source = celeba / "img_align_celeba" / "000011.jpg"
         assert np.array_equal(faces.read(1, 2)[0], load_face(source, size))
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows"),
+    [
+        (1, [0]),
+        (2, [0, 10]),
+        (3, [0, 6, 13]),
+        (7, [0, 2, 5, 8, 11, 14, 17]),
+        (10, list(range(0, 20, 2))),
+        (19, list(range(19))),
+        (20, list(range(20))),
+    ],
+)
+def test_a_limit_takes_faces_evenly_from_all(celeba: Path, limit: int, rows: list[int]) -> None:
+    """CelebA's splits follow each other: the first N faces would all be train."""
+    table = [row.split()[1:] for row in (celeba / "list_attr_celeba.txt").read_text().splitlines()[2:]]
+    write_partition(celeba, [0] * 10 + [1] * 6 + [2] * 4)
+    succeed("prepare", "--celeba-dir", celeba, "--limit", limit)
+    with Faces(Path("faces.h5")) as faces:
+        assert faces.names == [f"{row + 1:06}.jpg" for row in rows]
+        assert faces.split.tolist() == [0 if row < 10 else 1 if row < 16 else 2 for row in rows]
+        assert faces.attributes is not None
+        assert faces.attributes.tolist() == [[int(value) for value in table[row]] for row in rows]
+        expected = [load_face(celeba / "img_align_celeba" / name, 32) for name in faces.names]
+        assert np.array_equal(faces.read(0, limit), np.stack(expected))
+
+
+def test_a_limit_leaves_every_split_its_share(celeba: Path) -> None:
+    write_partition(celeba, [0] * 10 + [1] * 6 + [2] * 4)
+    outcome = succeed("prepare", "--celeba-dir", celeba, "--limit", 10)
+    assert outcome.stderr == "10 faces (5 train, 3 valid, 2 test) with 40 attributes.\n"
+
+
+def test_a_limit_takes_the_splits_that_all_faces_would_have(workspace: Path) -> None:
+    """Without a partition, too, a face is in the same split with a limit as without."""
+    put_pictures(Path("mine"), 30)
+    succeed("prepare", "--celeba-dir", "mine", "-o", "all.h5")
+    succeed("prepare", "--celeba-dir", "mine", "-o", "some.h5", "--limit", 12)
+    with Faces(Path("all.h5")) as whole, Faces(Path("some.h5")) as some:
+        split = dict(zip(whole.names, whole.split.tolist(), strict=True))
+        assert [split[name] for name in some.names] == some.split.tolist()
+        assert some.names == [whole.names[row * 30 // 12] for row in range(12)]
+
+
+def test_damaged_images_are_not_made_up_for(celeba: Path) -> None:
+    (celeba / "img_align_celeba" / "000011.jpg").write_bytes(b"")
+    outcome = succeed("prepare", "--celeba-dir", celeba, "--limit", 2, "--json").json
+    assert (outcome["faces"], [skipped["name"] for skipped in outcome["skipped"]]) == (1, ["000011.jpg"])
 
 
 def test_a_limit_above_all_takes_all(celeba: Path) -> None:
@@ -287,12 +344,18 @@ def test_missing_tables(celeba: Path) -> None:
 
 
 def test_no_source_is_written_over(celeba: Path) -> None:
-    """Neither an image of the folder nor the archive."""
+    """Neither an image of the folder nor the archive; nor an empty image, which faces may replace elsewhere."""
     image = celeba / "img_align_celeba" / "000003.jpg"
     before = image.read_bytes()
-    remedy = "is an input and would be overwritten: name another output with -o."
+    remedy = "holds something other than prepared faces and would be overwritten: name another output with -o."
     assert refusal("prepare", "--celeba-dir", celeba, "-o", image, code=2) == f"{image} {remedy}"
     assert image.read_bytes() == before
+    image.write_bytes(b"")
+    assert refusal("prepare", "--celeba-dir", celeba, "-o", image, code=2) == (
+        f"{image} is an input and would be overwritten: name another output with -o."
+    )
+    assert image.read_bytes() == b""
+    image.write_bytes(before)
     zipped(celeba)
     archive = celeba / "img_align_celeba.zip"
     assert refusal("prepare", "--celeba-dir", celeba, "-o", archive, code=2) == f"{archive} {remedy}"
@@ -301,5 +364,5 @@ def test_no_source_is_written_over(celeba: Path) -> None:
 
 def test_weights_are_not_written_over(celeba: Path, weights_file: Path) -> None:
     assert refusal("prepare", "--celeba-dir", celeba, "-o", "vae.safetensors", code=2) == (
-        "vae.safetensors is a safetensors file and would be overwritten by a HDF5: name another output with -o."
+        "vae.safetensors holds VAE weights and would be overwritten by prepared faces: name another output with -o."
     )

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import support
-from facevae.figures.canvas import GAP, MARGIN
+from facevae.figures.canvas import GAP, MARGIN, font
 from facevae.storage.faces import Faces
 from facevae.storage.images import load_face
 from facevae.storage.weights import FaceModel
-from helpers import border, pixels, put_other_weights, put_pictures, put_weights, refusal, succeed, tile
+from helpers import Outcome, border, pixels, put_other_weights, put_pictures, put_weights, refusal, succeed, tile
 
 
 @pytest.fixture(autouse=True)
@@ -20,12 +20,19 @@ def model(workspace: Path) -> FaceModel:
     return put_weights(workspace)
 
 
-def columns(count: int, side: int) -> list[tuple[int, int, int]]:
-    """Where the columns of the picture just written lie: left, top of the input, top of the reconstruction."""
+def columns(outcome: Outcome, side: int) -> list[tuple[int, int, int]]:
+    """Where the faces of the picture just written lie: left, top of the input, top of the reconstruction.
+
+    A column is as wide as its face or, where that is wider, the longest of the names and errors.
+    """
     picture = pixels(Path("reconstructions.png"))
-    left = picture.shape[1] - MARGIN - count * (side + GAP) + GAP
+    faces = outcome.json["faces"]
+    labels = [text for face in faces for text in (face["name"], f"MSE {face['mse']:.4f}")]
+    width = max(side, *(int(font(13).getlength(label)) + 1 for label in labels))
+    left = picture.shape[1] - MARGIN - len(faces) * (width + GAP) + GAP + (width - side) // 2
     top = MARGIN + 20
-    return [(left + number * (side + GAP), top, top + side + GAP) for number in range(count)]
+    # The inputs have no captions, and no room for them.
+    return [(left + number * (width + GAP), top, top + side + GAP) for number in range(len(faces))]
 
 
 def test_images(model: FaceModel) -> None:
@@ -35,7 +42,7 @@ def test_images(model: FaceModel) -> None:
     outputs = model.decode(model.encode(inputs)[0])
     picture = pixels(Path("reconstructions.png"))
     assert (border(picture) == 255).all()
-    for number, (left, upper, lower) in enumerate(columns(3, 32)):
+    for number, (left, upper, lower) in enumerate(columns(outcome, 32)):
         assert np.array_equal(tile(picture, left, upper, 32), inputs[number])
         assert np.array_equal(tile(picture, left, lower, 32), outputs[number])
     errors = ((inputs / 255.0 - outputs / 255.0) ** 2).mean(axis=(1, 2, 3))
@@ -52,7 +59,7 @@ def test_without_images_the_first_valid_faces(model: FaceModel, faces_file: Path
         inputs = faces.read(0, 60)[rows]
         assert [row["name"] for row in outcome.json["faces"]] == [Path(faces.names[row]).stem for row in rows]
     picture = pixels(Path("reconstructions.png"))
-    for number, (left, upper, _) in enumerate(columns(4, 32)):
+    for number, (left, upper, _) in enumerate(columns(outcome, 32)):
         assert np.array_equal(tile(picture, left, upper, 32), inputs[number])
 
 
@@ -77,6 +84,15 @@ def test_paths_from_standard_input_and_bytes_to_standard_output() -> None:
     succeed("reconstruct", *paths)
     assert outcome.stdout == Path("reconstructions.png").read_bytes()
     assert outcome.stderr == ""
+
+
+def test_a_terminal_on_standard_input_is_refused() -> None:
+    """Waiting for typed paths would look like a program that hangs."""
+    message = "Standard input is a terminal: send paths to it, as in: find photos -name '*.jpg' | facevae COMMAND -"
+    path = put_pictures(Path("faces"), 1)[0]
+    assert refusal("reconstruct", "-", code=2, terminal="stdin") == message
+    assert refusal("reconstruct", path, "-", code=2, terminal="stdin") == message
+    assert succeed("reconstruct", path).lines == ["reconstructions.png"]
 
 
 def test_the_library_gives_the_arrays(model: FaceModel) -> None:

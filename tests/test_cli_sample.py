@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -55,6 +56,27 @@ def test_a_seed_repeats_and_its_absence_does_not() -> None:
     assert draw("--seed", "1") == draw("--seed", "1")
     assert draw("--seed", "1") != draw("--seed", "2")
     assert draw() != draw()
+
+
+@pytest.mark.parametrize("options", [[], ["--separate"], ["--temperature", "0.5"]])
+def test_the_seed_that_was_drawn_gives_the_same_faces_again(options: list[str]) -> None:
+    first = succeed("sample", "-n", 3, "--json", *options).json
+    assert list(first) == ["paths", "faces", "seed"]
+    contents = [Path(path).read_bytes() for path in first["paths"]]
+    again = succeed("sample", "-n", 3, "--json", "--seed", first["seed"], *options).json
+    assert again == first
+    assert [Path(path).read_bytes() for path in again["paths"]] == contents
+    assert succeed("sample", "-n", 3, "--json", *options).json["seed"] != first["seed"]
+
+
+def test_the_library_names_the_seed() -> None:
+    from facevae import sample
+
+    first = sample(2, io.BytesIO())
+    assert 0 <= first.seed < 2**32
+    assert np.array_equal(sample(2, io.BytesIO(), seed=first.seed).faces, first.faces)
+    assert not np.array_equal(sample(2, io.BytesIO()).faces, first.faces)
+    assert sample(2, io.BytesIO(), seed=2**70).seed == 2**70
 
 
 def test_standard_output_holds_a_png() -> None:
@@ -186,5 +208,5 @@ def test_a_terminal_gets_no_binary() -> None:
 def test_data_files_are_not_written_over(latents_file: Path) -> None:
     latents_file.rename("latents.png")
     assert refusal("sample", "-o", "latents.png", code=2) == (
-        "latents.png is a HDF5 file and would be overwritten by a picture: name another output with -o."
+        "latents.png holds latents and would be overwritten by a picture: name another output with -o."
     )

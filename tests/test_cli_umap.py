@@ -177,8 +177,8 @@ def test_without_attributes_the_dots_are_of_one_colour(workspace: Path) -> None:
     )
     assert succeed("umap", "-q").stderr == ""
     reason = (
-        "holds no attributes, because its faces came without an attribute table: "
-        "prepare faces with one (list_attr_celeba.txt)."
+        "holds no attributes: it was made from single images, or from faces without an attribute table. "
+        "Prepare faces with one (list_attr_celeba.txt) and begin from there."
     )
     assert refusal("umap", "-a", "Smiling") == f"latents.h5 {reason}"
     assert refusal("umap", "-", "-a", "Smiling", stdin=path.read_bytes()) == f"stdin {reason}"

@@ -165,7 +165,9 @@ def test_the_examples_of_the_files_page_run(data: Path) -> None:
         if "map.h5" not in block:
             names: dict[str, Any] = {}
             exec(compile("\n" * (line - 1) + block, str(DOCS / "files.md"), "exec"), names)
-    # The last example computes the hash of the weights without facevae.
+    # The last example computes the fingerprint of the faces and the hash of the weights without facevae.
+    with facevae.Faces("faces.h5") as faces:
+        assert names["fingerprint"] == faces.fingerprint
     assert names["digest"].hexdigest() == facevae.FaceModel.load("vae.safetensors").hash()
 
 

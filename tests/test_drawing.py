@@ -90,7 +90,7 @@ def test_rates(labels: dict[str, NDArray[np.bool_]], name: str, low: float, high
         ("Attractive", "Male", -0.6, -0.3),
         ("Attractive", "Chubby", -0.4, -0.1),
         ("Smiling", "High_Cheekbones", 0.5, 0.75),
-        ("Smiling", "Mouth_Slightly_Open", 0.4, 0.65),
+        ("Smiling", "Mouth_Slightly_Open", 0.6, 0.8),
         ("Heavy_Makeup", "Wearing_Lipstick", 0.7, 0.95),
         ("Gray_Hair", "Young", -0.5, -0.2),
         ("Bald", "Male", 0.15, 0.35),

@@ -48,14 +48,15 @@ def at_32(traits: FaceTraits) -> NDArray[np.uint8]:
 
 def unseen_faces(count: int, **changes: Any) -> list[FaceTraits]:
     """Return faces of another seed than the training's, all with the given traits."""
-    plain = {"glasses": "none", "hat": "none", "blur": 0.0} | changes
+    plain: dict[str, Any] = {"glasses": "none", "hat": "none", "blur": 0.0} | changes
     return [replace(random_traits(np.random.default_rng([77, number])), **plain) for number in range(count)]
 
 
 def true_change(faces: list[FaceTraits], **changes: Any) -> NDArray[np.float64]:
     """Return the mean change of the picture (32, 32, 3) when the faces are drawn with other traits."""
     after = [at_32(replace(face, **changes)).astype(float) for face in faces]
-    return np.mean(after, axis=0) - np.mean([at_32(face) for face in faces], axis=0)
+    change: NDArray[np.float64] = np.mean(after, axis=0) - np.mean([at_32(face) for face in faces], axis=0)
+    return change
 
 
 def morphed_change(folder: Path, faces: list[FaceTraits], attribute: str, step: float) -> NDArray[np.float64]:
@@ -67,7 +68,9 @@ def morphed_change(folder: Path, faces: list[FaceTraits], attribute: str, step: 
         files.append(folder / f"unseen-{number:02}.png")
         draw_face(face).save(files[-1])
     result = morph(files, attribute, folder / "morph.png", steps=[0.0, step], weights=folder / "vae.safetensors")
-    return result.morphs[:, 1].astype(float) - result.morphs[:, 0]
+    before, after = (result.morphs[:, index].astype(np.float64) for index in (0, 1))
+    difference: NDArray[np.float64] = after - before
+    return difference
 
 
 def agreement(change: NDArray[np.float64], truth: NDArray[np.float64], where: tuple[slice, slice]) -> float:

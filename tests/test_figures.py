@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import support
 from facevae.errors import UsageError
 from facevae.figures.activations import channel_tile, input_picture, layer_picture, overview_picture
-from facevae.figures.canvas import BACKGROUND, FAINT_INK, GAP, MARGIN, Grid, draw_grid, enlarge, font, shorten
+from facevae.figures.canvas import BACKGROUND, FAINT_INK, GAP, INK, MARGIN, Grid, draw_grid, enlarge, font, shorten
 from facevae.figures.faces import morph_frames, morph_grid, reconstruction_grid, sample_grid, signed
 from facevae.figures.gallery import GalleryItem, gallery_page
 from facevae.figures.picture import animation_bytes, check_image_name, check_plot_name, image_bytes, plot_bytes
@@ -150,12 +150,82 @@ def test_a_row_label_is_level_with_its_row() -> None:
 def test_reconstructions_stand_under_their_inputs() -> None:
     inputs, outputs = support.random_images(3, 32), support.random_images(3, 32, seed=1)
     picture = array(reconstruction_grid(inputs, outputs, [0.1, 0.2, 0.3], ["a", "b", "c"], 32))
-    left = picture.shape[1] - MARGIN - 3 * 32 - 2 * GAP
+    width = max(int(font(13).getlength(f"MSE 0.{digit}000")) + 1 for digit in (1, 2, 3))
+    assert width > 32
+    left = picture.shape[1] - MARGIN - 3 * width - 2 * GAP
     top = MARGIN + 20
+    assert picture.shape[0] == top + 32 + GAP + 32 + 20 + MARGIN  # the inputs have no captions, nor room for them
     for column in range(3):
-        x = left + column * (32 + GAP)
+        x = left + column * (width + GAP) + (width - 32) // 2
         assert np.array_equal(tile(picture, x, top, 32), inputs[column])
         assert np.array_equal(tile(picture, x, top + 32 + GAP, 32), outputs[column])
+
+
+def written(text: str, width: int, ink: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return how a whole label looks in the middle of a column of that width, in the 20 pixels of its line."""
+    line = Image.new("RGB", (width, 20), BACKGROUND)
+    ImageDraw.Draw(line).text((width / 2, 0), text, font=font(13), fill=ink, anchor="ma")
+    return np.array(line)
+
+
+@pytest.mark.parametrize("side", [8, 16, 32, 64, 96])
+def test_labels_are_written_out_however_small_the_tiles(side: int) -> None:
+    """Pixel by pixel: the whole label stands over its column, and the whole caption under its tile."""
+    faces = np.zeros((3, side, side, 3), dtype=np.uint8)
+    labels, captions = ["original", "+1.25", "−3"], ["MSE 0.0123", "MSE 0.1234", ""]
+    picture = array(draw_grid(Grid([list(faces)], side, column_labels=labels, captions=[captions])))
+    width = max(side, *(int(font(13).getlength(text)) + 1 for text in (*labels, *captions)))
+    assert picture.shape == (2 * MARGIN + 20 + side + 20, 2 * MARGIN + 3 * (width + GAP) - GAP, 3)
+    for column, (label, caption) in enumerate(zip(labels, captions, strict=True)):
+        left = MARGIN + column * (width + GAP)
+        assert np.array_equal(picture[MARGIN : MARGIN + 20, left : left + width], written(label, width, INK))
+        under = MARGIN + 20 + side + 2
+        expected = written(caption, width, FAINT_INK)[:18]
+        assert np.array_equal(picture[under : under + 18, left : left + width], expected)
+        inset = left + (width - side) // 2
+        assert (tile(picture, inset, MARGIN + 20, side) == 0).all()
+        beside = np.delete(picture[MARGIN + 20 : MARGIN + 20 + side], np.s_[inset : inset + side], axis=1)
+        assert (beside[:, left : left + width - side] == 255).all()
+
+
+def test_columns_are_widened_up_to_a_limit_and_longer_labels_shortened() -> None:
+    faces = np.zeros((2, 16, 16, 3), dtype=np.uint8)
+    picture = array(draw_grid(Grid([list(faces)], 16, column_labels=["a", LONG])))
+    assert picture.shape[1] == 2 * MARGIN + 2 * 85 + GAP
+    assert_nothing_cropped(Image.fromarray(picture))
+
+
+def test_without_labels_columns_are_as_wide_as_their_tiles() -> None:
+    faces = support.random_images(2, 16)
+    for grid in (Grid([list(faces)], 16), Grid([list(faces)], 16, row_labels=["a-long-row-label"])):
+        picture = array(draw_grid(grid))
+        left = picture.shape[1] - MARGIN - 2 * 16 - GAP
+        assert np.array_equal(tile(picture, left, MARGIN, 16), faces[0])
+        assert np.array_equal(tile(picture, left + 16 + GAP, MARGIN, 16), faces[1])
+
+
+@pytest.mark.parametrize(
+    ("captions", "heights"),
+    [
+        ([], [0, 0, 0]),
+        ([["", ""], ["a", "b"], ["", "c"]], [0, 20, 20]),
+        ([["a", "b"]], [20, 0, 0]),
+        ([["", ""], ["", ""], ["a", ""]], [0, 0, 20]),
+        ([[], [], []], [0, 0, 0]),
+    ],
+)
+def test_only_rows_with_captions_take_room_for_them(captions: list[list[str]], heights: list[int]) -> None:
+    faces = support.random_images(6, 32)
+    picture = array(draw_grid(Grid([list(faces[:2]), list(faces[2:4]), list(faces[4:])], 32, captions=captions)))
+    top = MARGIN
+    for row, height in enumerate(heights):
+        for column in range(2):
+            found = tile(picture, MARGIN + column * (32 + GAP), top, 32)
+            assert np.array_equal(found, faces[2 * row + column])
+        below = picture[top + 32 : top + 32 + GAP + height]
+        assert (below < 255).any() == bool(height)
+        top += 32 + height + GAP
+    assert picture.shape[0] == top - GAP + MARGIN
 
 
 # ------------------------------------------------------------------------------------------ animations
@@ -245,11 +315,22 @@ def test_a_channel_runs_over_the_whole_colour_map() -> None:
     import matplotlib as mpl
 
     viridis = mpl.colormaps["viridis"]
-    channel = np.array([[-2.0, 0.0], [1.0, 2.0]], dtype=np.float32)
-    found = channel_tile(channel)
+    # Of the 101 values -50 to 50, the 2nd percentile is -48 and the 98th is 48.
+    channel = np.random.default_rng(0).permutation(np.arange(-50, 51)).astype(np.float32)
+    found = channel_tile(channel.reshape(1, 101))
     assert found.dtype == np.uint8
-    expected = [viridis(position)[:3] for position in (0.0, 0.5, 0.75, 1.0)]
-    assert np.array_equal(found.reshape(4, 3), np.rint(np.array(expected) * 255).astype(np.uint8))
+    positions = np.clip((channel.astype(float) + 48) / 96, 0, 1)
+    assert (positions == 0).sum() == (positions == 1).sum() == 3
+    expected = np.array([viridis(position)[:3] for position in positions])
+    assert np.array_equal(found.reshape(101, 3), np.rint(expected * 255).astype(np.uint8))
+
+
+def test_a_few_huge_values_leave_the_others_their_colours() -> None:
+    """Transposed convolutions pile them up near a corner."""
+    channel = np.linspace(-1, 1, 1024, dtype=np.float32).reshape(32, 32)
+    plain = channel_tile(channel).astype(int)
+    channel[0, 0], channel[31, 31] = -1e6, 1e6
+    assert np.abs(channel_tile(channel).astype(int) - plain).max() <= 2
 
 
 def test_a_constant_channel_is_all_dark() -> None:
@@ -323,9 +404,12 @@ def test_the_labels_of_the_overview_do_not_touch(size: int) -> None:
 
 
 def test_the_overview_shows_the_channels_that_vary_most() -> None:
-    maps = np.zeros((20, 4, 4), dtype=np.float32)
-    maps[:, 0, 0] = np.arange(20)  # the higher the channel, the more it varies
-    maps[:, 1, 1] = np.arange(20) % 7
+    """From the 10th percentile to the 90th: a single huge value in a corner does not count."""
+    maps = np.random.default_rng(0).random((20, 4, 4)).astype(np.float32)
+    maps *= np.arange(20)[:, None, None]
+    maps[:, 0, 0], maps[:, 0, 1] = 0, np.arange(20)
+    maps[:, 0, 2], maps[:, 0, 3] = 0, np.arange(20)  # the higher the channel, the more it varies
+    maps[:6, 3, 3] = 1e6
     face = np.zeros((32, 32, 3), dtype=np.uint8)
     shown = array(overview_picture(Image.new("RGB", (32, 32)), face, face, [("encoder 1", maps)]))
     top = shown.shape[0] - MARGIN - 56

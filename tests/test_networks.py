@@ -410,3 +410,16 @@ def test_devices_that_are_not_there_are_refused(
     with pytest.raises(UsageError) as error:
         resolve_device(name)
     assert str(error.value) == message
+
+
+def test_initial_weights_are_glorots() -> None:
+    for module in new_vae(ModelConfig(), seed=0).modules():
+        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            continue
+        # fan in and fan out of a unit, written out: Glorot & Bengio (2010), equation 16.
+        taps = module.weight[0, 0].numel()
+        bound = (6 / ((module.weight.shape[0] + module.weight.shape[1]) * taps)) ** 0.5
+        assert 0.98 * bound < module.weight.abs().max().item() <= bound
+        assert abs(module.weight.std().item() / (bound / 3**0.5) - 1) < 0.05
+        assert module.bias is not None
+        assert torch.count_nonzero(module.bias) == 0

@@ -64,7 +64,9 @@ def test_whatever_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory
         else:
             assert faces.attributes is None
         assert faces.record == texts
-        assert faces.fingerprint == fingerprint == hashlib.sha256(images.tobytes()).hexdigest()
+        parts = [images.tobytes(), split.tobytes(), table.tobytes() if attribute_names else b""]
+        whole = b"".join(hashlib.sha256(part).digest() for part in parts)
+        assert faces.fingerprint == fingerprint == hashlib.sha256(whole).hexdigest()
 
 
 @pytest.mark.parametrize("read_at_once", [1, 7, 60, 4096])
@@ -118,17 +120,51 @@ def test_an_empty_split(faces_without_attributes: Path) -> None:
     )
 
 
-def test_fingerprint_tells_pictures_apart(tmp_path: Path) -> None:
-    paths = [
-        write_faces(tmp_path / "a.h5", count=10, seed=0),
-        write_faces(tmp_path / "b.h5", count=10, seed=0, attributes=False),
-        write_faces(tmp_path / "c.h5", count=10, seed=1),
+def written(path: Path, **changes: Any) -> str:
+    """Write ten faces, with some datasets or texts changed, and return the fingerprint that is read back."""
+    images, table = random_faces(10)
+    content: dict[str, Any] = {
+        "images": images,
+        "split": np.resize(np.array(SPLIT_PATTERN, dtype=np.uint8), 10),
+        "attributes": table,
+        "names": [f"{number}.jpg" for number in range(10)],
+        "attribute_names": ATTRIBUTE_NAMES,
+        "source": "here",
+    } | changes
+    texts = {"resize_rule": "", "split_rule": "", "facevae_version": "", "source": content["source"]}
+    with FacesWriter(path, image_size=32, attribute_names=content["attribute_names"], **texts) as writer:
+        writer.append(content["images"], content["names"], content["split"], content["attributes"])
+        fingerprint = writer.finish()
+    with Faces(path) as faces:
+        assert faces.fingerprint == fingerprint
+    return fingerprint
+
+
+def test_fingerprint_tells_pictures_splits_and_attributes_apart(tmp_path: Path) -> None:
+    """One pixel, one split, one attribute or none: each is another set of faces to train on."""
+    images, table = random_faces(10)
+    one_pixel, one_attribute = images.copy(), table.copy()
+    one_pixel[9, 31, 31, 2] ^= 1
+    one_attribute[9, 4] *= -1
+    split = np.resize(np.array(SPLIT_PATTERN, dtype=np.uint8), 10)
+    one_split = split.copy()
+    one_split[9] = (one_split[9] + 1) % 3
+    path = tmp_path / "faces.h5"
+    fingerprints = [
+        written(path),
+        written(path, images=one_pixel),
+        written(path, split=one_split),
+        written(path, attributes=one_attribute),
+        written(path, attributes=None, attribute_names=()),
+        written(path, images=images[::-1], split=split[::-1], attributes=table[::-1]),
     ]
-    fingerprints = []
-    for path in paths:
-        with Faces(path) as faces:
-            fingerprints.append(faces.fingerprint)
-    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+    assert len(set(fingerprints)) == len(fingerprints)
+
+
+def test_fingerprint_does_not_depend_on_names_and_origin(tmp_path: Path) -> None:
+    path = tmp_path / "faces.h5"
+    renamed = {"names": list("abcdefghij"), "attribute_names": tuple("ABCDE"), "source": "there"}
+    assert written(path, **renamed) == written(path)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,9 @@ import pytest
 
 from facevae.errors import DataError, UsageError
 from facevae.storage.history import HistoryPoint, write_history
-from facevae.storage.output import check_output, output_path, write_bytes
+from facevae.storage.output import _HOST as HOST
+from facevae.storage.output import as_output, check_output, output_path, write_bytes
 
-HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
-SAFETENSORS = (64).to_bytes(8, "little") + b'{"__metadata__":{}}'.ljust(64)
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -72,6 +74,112 @@ def test_write_bytes_replaces_in_one_go(tmp_path: Path) -> None:
     # A new file took the old one's name, so that a reader of the old one keeps it whole.
     assert target.stat().st_ino != first
     assert listing(tmp_path) == ["result.bin"]
+
+
+def test_strings_become_paths_and_streams_stay() -> None:
+    stream = io.BytesIO()
+    assert as_output("a/b.png") == Path("a/b.png")
+    assert as_output(Path("a/b.png")) == Path("a/b.png")
+    assert as_output(stream) is stream
+
+
+# ------------------------------------------------------------------------------------------ what killed runs left
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="elsewhere no process can be asked after without harm")
+
+
+@pytest.fixture(scope="module")
+def dead() -> int:
+    """The number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait(30)
+    return process.pid
+
+
+@pytest.fixture
+def living() -> Iterator[int]:
+    """The number of a process of somebody else's that lives as long as the test."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process.pid
+    process.communicate(b"\n", timeout=30)
+
+
+@posix_only
+@pytest.mark.parametrize("way", ["bytes", "block"])
+def test_the_next_write_removes_what_killed_runs_left(tmp_path: Path, dead: int, living: int, way: str) -> None:
+    target = tmp_path / "vae.safetensors"
+    stays = [
+        f".vae.safetensors.{HOST}-{living}.part",
+        f".vae.safetensors.{HOST}-{os.getppid()}.part",
+        f".vae.safetensors.{HOST}-0.part",  # every process of the group, which none can be called
+        f".vae.safetensors.{HOST}-{10**30}.part",  # more than a process number can be
+        f".latents.h5.{HOST}-{dead}.part",  # of another output
+        f".vae.safetensors.another{HOST}-{dead}.part",  # of another machine
+        f".vae.{HOST}-{dead}.part",
+        f".vae.safetensors.old.{HOST}-{dead}.part",
+        f".vae.safetensors.{HOST}--{dead}.part",
+        f".vae.safetensors.{HOST}-{dead}.partial",
+        f"vae.safetensors.{HOST}-{dead}.part",
+        f".vae.safetensors.{HOST}-.part",
+        f".vae.safetensors.{HOST}-mine.part",
+    ]
+    for name in (f".vae.safetensors.{HOST}-{dead}.part", *stays):
+        (tmp_path / name).write_bytes(b"half")
+    if way == "bytes":
+        write_bytes(target, b"whole")
+    else:
+        with output_path(target) as temporary:
+            assert temporary.name == f".vae.safetensors.{HOST}-{os.getpid()}.part"
+            temporary.write_bytes(b"whole")
+    assert target.read_bytes() == b"whole"
+    assert listing(tmp_path) == sorted(["vae.safetensors", *stays])
+
+
+@posix_only
+def test_remains_of_a_long_name_are_found_too(tmp_path: Path, dead: int) -> None:
+    (tmp_path / f".{'x' * 40}.{HOST}-{dead}.part").write_bytes(b"half")
+    write_bytes(tmp_path / ("x" * 255), b"whole")
+    assert listing(tmp_path) == ["x" * 255]
+
+
+@posix_only
+def test_remains_that_cannot_be_removed_stop_nothing(tmp_path: Path, dead: int) -> None:
+    """A folder of that name cannot be unlinked."""
+    (tmp_path / f".result.bin.{HOST}-{dead}.part").mkdir()
+    write_bytes(tmp_path / "result.bin", b"whole")
+    assert (tmp_path / "result.bin").read_bytes() == b"whole"
+
+
+@posix_only
+def test_a_killed_write_leaves_one_temporary_file_which_the_next_removes(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom facevae.storage.output import output_path\n"
+        "with output_path(Path(sys.argv[1])) as path:\n"
+        "    path.write_bytes(b'half')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "result.bin")])
+    assert process.wait(60) < 0
+    assert listing(tmp_path) == [f".result.bin.{HOST}-{process.pid}.part"]
+    write_bytes(tmp_path / "result.bin", b"whole")
+    assert listing(tmp_path) == ["result.bin"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the name of the system is pretended, and paths follow it")
+def test_elsewhere_remains_stay(tmp_path: Path, dead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facevae.storage import output
+
+    (tmp_path / f".result.bin.{HOST}-{dead}.part").write_bytes(b"half")
+    monkeypatch.setattr(output, "os", _OtherSystem())
+    write_bytes(tmp_path / "result.bin", b"whole")
+    assert listing(tmp_path) == [f".result.bin.{HOST}-{dead}.part", "result.bin"]
+
+
+class _OtherSystem:
+    """The `os` of another system, of which only the name differs; asking after processes fails the test."""
+
+    name = "nt"
+    getpid = staticmethod(os.getpid)
+    fsync = staticmethod(os.fsync)
 
 
 def test_write_bytes_into_a_missing_folder(tmp_path: Path) -> None:
@@ -181,41 +289,6 @@ def test_an_input_is_refused_by_whatever_name(tmp_path: Path, monkeypatch: pytes
     assert refusal(UsageError, output, inputs=[tmp_path / "gone.png", source]) == message
 
 
-@pytest.mark.parametrize(
-    ("content", "existing", "kind"),
-    [
-        (HDF5, "HDF5", "picture"),
-        (HDF5, "HDF5", "safetensors"),
-        (SAFETENSORS, "safetensors", "HDF5"),
-        (SAFETENSORS, "safetensors", "table"),
-    ],
-)
-def test_data_of_another_kind_is_refused(tmp_path: Path, content: bytes, existing: str, kind: str) -> None:
-    target = tmp_path / "thing"
-    target.write_bytes(content)
-    message = f"{target} is a {existing} file and would be overwritten by a {kind}: name another output with -o."
-    assert refusal(UsageError, target, kind=kind) == message
-    assert target.read_bytes() == content
-
-
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [
-        (HDF5, "HDF5"),
-        (SAFETENSORS, "safetensors"),
-        (PICTURE, "picture"),
-        (b"", "picture"),
-        (b"", "HDF5"),
-        (b"a", "table"),
-    ],
-)
-def test_an_earlier_output_of_the_same_kind_may_be_replaced(tmp_path: Path, content: bytes, kind: str) -> None:
-    target = tmp_path / "thing"
-    target.write_bytes(content)
-    check_output(target, inputs=[tmp_path / "other"], kind=kind)
-    check_output(tmp_path / "new", kind=kind)
-
-
 def test_a_file_that_cannot_be_looked_into_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "thing"
     target.write_bytes(b"secret")
@@ -249,7 +322,7 @@ def test_a_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
 
 
 def test_streams_are_never_refused(tmp_path: Path) -> None:
-    check_output(io.BytesIO(), inputs=[tmp_path / "gone"], kind="HDF5")
+    check_output(io.BytesIO(), inputs=[tmp_path / "gone"], kind="latents")
 
 
 def test_history_is_a_table_with_every_point(tmp_path: Path) -> None:

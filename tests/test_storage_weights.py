@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -193,8 +195,8 @@ def test_a_model_without_attributes() -> None:
     with pytest.raises(DataError) as error:
         make_model(TINY, attribute_names=()).direction("Male")
     assert str(error.value) == (
-        "vae.safetensors holds no attributes, because its faces came without an attribute table: "
-        "prepare faces with one (list_attr_celeba.txt)."
+        "vae.safetensors holds no attributes: it was made from single images, or from faces without an attribute table. "
+        "Prepare faces with one (list_attr_celeba.txt) and begin from there."
     )
     assert find_attribute("male", ("Bald", "Male"), "x") == 1
 
@@ -285,17 +287,56 @@ def test_metadata_that_does_not_fit(weights_file: Path, metadata: dict[str, str 
 
 
 def test_tensors_that_do_not_fit(weights_file: Path) -> None:
+    """One too few, of another shape, or one too many."""
+    expected = f"{weights_file} is damaged (its tensors are not those of the network it describes). {REMEDY}"
     edited(weights_file, tensors=lambda tensors: tensors.pop("vae.encoder.mean.bias"))
-    assert refusal(weights_file) == (
-        f"{weights_file} is damaged (Error(s) in loading state_dict for VAE: Missing key(s) in state_dict: "
-        f'"encoder.mean.bias".). {REMEDY}'
-    )
+    assert refusal(weights_file) == expected
     edited(weights_file, tensors=lambda tensors: tensors.update({"vae.encoder.mean.bias": torch.zeros(7)}))
-    message = refusal(weights_file)
-    assert message.startswith(
-        f"{weights_file} is damaged (Error(s) in loading state_dict for VAE: size mismatch for encoder.mean.bias"
+    assert refusal(weights_file) == expected
+    edited(weights_file, tensors=lambda tensors: tensors.update({"vae.encoder.mean.bias": torch.zeros(6, 1)}))
+    assert refusal(weights_file) == expected
+    edited(weights_file, tensors=lambda tensors: tensors.update({"vae.encoder.mean.bias": torch.zeros(6)}))
+    FaceModel.load(weights_file)
+    edited(weights_file, tensors=lambda tensors: tensors.update({"vae.encoder.median.bias": torch.zeros(6)}))
+    assert refusal(weights_file) == expected
+
+
+LOADING = """
+import resource, sys, time
+import torch
+from facevae.errors import DataError
+from facevae.storage.weights import FaceModel
+before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+try:
+    FaceModel.load(sys.argv[1])
+except DataError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, time.monotonic() - started)
+"""
+
+
+def test_a_small_file_that_declares_a_huge_network_costs_neither_memory_nor_time(weights_file: Path) -> None:
+    """The network that these metadata ask for would take 1.5 terabytes. In a process of its own, to measure it."""
+    pytest.importorskip("resource", reason="the system does not say how much memory was used")
+    huge: dict[str, str | None] = {"model": config_with(latent_dim=65536, channels=4096, image_size=512)}
+    edited(weights_file, huge, tensors=lambda tensors: tensors.pop("attribute_directions"))
+    command = [sys.executable, "-c", LOADING, str(weights_file)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert finished.returncode == 0, finished.stderr
+    message, numbers = finished.stdout.splitlines()
+    assert message == f"{weights_file} is damaged (its tensors are not those of the network it describes). {REMEDY}"
+    grown, seconds = map(float, numbers.split())
+    kilobytes = grown / 1024 if sys.platform == "darwin" else grown
+    assert kilobytes < 200_000
+    assert seconds < 20
+
+
+@pytest.mark.parametrize("values", [{"channels": 4096}, {"latent_dim": 65536}, {"image_size": 512}])
+def test_each_dimension_of_the_network_is_compared_with_the_tensors(weights_file: Path, values: dict[str, int]) -> None:
+    edited(weights_file, {"model": config_with(**values)}, tensors=lambda tensors: tensors.pop("attribute_directions"))
+    assert refusal(weights_file) == (
+        f"{weights_file} is damaged (its tensors are not those of the network it describes). {REMEDY}"
     )
-    assert message.endswith(f"). {REMEDY}")
 
 
 @pytest.mark.parametrize(

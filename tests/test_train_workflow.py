@@ -23,13 +23,14 @@ from PIL import Image
 from facevae.errors import DataError, FacevaeError, MismatchError, TrainingError, UsageError
 from facevae.model.latent_space import attribute_directions
 from facevae.model.training import Trainer
-from facevae.progress import Event, Progress
+from facevae.progress import Event, Notice, Progress
 from facevae.storage.checkpoint import load_checkpoint
 from facevae.storage.faces import Faces
+from facevae.storage.training_files import TrainFiles
 from facevae.storage.weights import FaceModel
 from facevae.workflows import train as train_workflow
 from facevae.workflows.interruption import Interruption, deferred_interruption
-from facevae.workflows.train import TrainFiles, TrainResult, train
+from facevae.workflows.train import TrainResult, train
 from support import ATTRIBUTE_NAMES, Recorder, same_state, write_faces
 
 TINY: dict[str, Any] = {"channels": 4, "latent_dim": 5, "batch_size": 12, "device": "cpu", "seed": 2}
@@ -223,6 +224,27 @@ def test_resuming_with_other_faces(unbroken: TrainResult, tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.parametrize("changed", ["split", "attributes"])
+def test_resuming_with_the_same_pictures_prepared_otherwise(faces: Path, output: Path, changed: str) -> None:
+    """Another split trains on other images; other attributes give other directions."""
+    train(faces, output, epochs=1, **TINY)
+    other = output.with_name("other.h5")
+    if changed == "split":
+        write_faces(other, size=16, split=np.resize(np.array([1, 0, 0], dtype=np.uint8), 60))
+    else:
+        write_faces(other, size=16, attributes=False)
+    with Faces(faces) as first, Faces(other) as second:
+        np.testing.assert_array_equal(first.read(0, 60), second.read(0, 60))
+    before = output.read_bytes()
+    checkpoint = TrainFiles(output).checkpoint
+    assert refusal(MismatchError, other, output, epochs=2, resume=True) == (
+        f"{checkpoint} was trained on other faces than {other} holds: resume with those faces, "
+        "or start a new training without --resume."
+    )
+    assert output.read_bytes() == before
+    assert train(faces, output, epochs=2, resume=True, device="cpu").epochs == 2.0
+
+
 def test_resuming_without_checkpoint(faces: Path, output: Path) -> None:
     assert refusal(DataError, faces, output, resume=True) == (
         f"There is no {output.with_name('vae.checkpoint.safetensors')} to resume from: "
@@ -240,7 +262,7 @@ def test_resuming_from_a_damaged_checkpoint(faces: Path, output: Path) -> None:
 
 
 def test_an_earlier_training_is_set_aside(faces: Path, output: Path) -> None:
-    first = train(faces, output, epochs=1, **TINY)
+    train(faces, output, epochs=1, **TINY)
     contents = {path.name: path.read_bytes() for path in output.parent.iterdir()}
     recorder = Recorder()
     train(faces, output, epochs=1, report=recorder, **{**TINY, "seed": 9})
@@ -250,8 +272,77 @@ def test_an_earlier_training_is_set_aside(faces: Path, output: Path) -> None:
         assert output.with_name(name.replace("vae", "vae.previous", 1)).read_bytes() == content
         assert output.with_name(name).read_bytes() != content or name == "vae.loss.png"
     # What is set aside can itself be resumed.
-    assert TrainFiles(previous).checkpoint == first.files.previous(first.files.checkpoint)
+    assert load_checkpoint(TrainFiles(previous).checkpoint).train.seed == TINY["seed"]
     assert train(faces, previous, epochs=2, resume=True, device="cpu").epochs == 2.0
+
+
+def test_three_trainings_in_a_row_are_all_kept(faces: Path, output: Path) -> None:
+    """Each set of four files is found again, byte for byte, under the next free name."""
+    kept: list[dict[str, bytes]] = []
+    names = ["vae", "vae.previous", "vae.previous-2", "vae.previous-3"]
+    for number in range(4):
+        recorder = Recorder()
+        train(faces, output, epochs=1, report=recorder, **{**TINY, "seed": number})
+        kept.append({name: output.with_name(name).read_bytes() for name in OUTPUTS})
+        if number:
+            aside = output.with_name(f"{names[number]}.safetensors")
+            assert recorder.notices[0] == f"The earlier training is kept as {aside} (and the files beside it)."
+        for earlier, contents in enumerate(kept[:-1], start=1):
+            for name, content in contents.items():
+                assert output.with_name(name.replace("vae", names[earlier], 1)).read_bytes() == content
+        expected = [name.replace("vae", stem, 1) for stem in names[: number + 1] for name in OUTPUTS]
+        assert sorted(path.name for path in output.parent.iterdir()) == sorted(expected)
+    assert len({contents["vae.safetensors"] for contents in kept}) == 4
+
+
+def write_all(files: TrainFiles, text: str) -> None:
+    for path in files.all():
+        path.write_text(f"{text} {path.suffixes}")
+
+
+def test_setting_aside_replaces_nothing(tmp_path: Path) -> None:
+    """A name is taken as soon as one of its four files exists, whoever wrote it."""
+    files = TrainFiles(tmp_path / "vae.safetensors")
+    assert files.set_aside() is None
+    assert list(tmp_path.iterdir()) == []
+    write_all(files, "new")
+    mine = ["vae.previous.history.csv", "vae.previous-2.loss.png", "vae.previous-3.safetensors"]
+    for name in mine:
+        (tmp_path / name).write_text("mine")
+    kept = files.set_aside()
+    assert kept == TrainFiles(tmp_path / "vae.previous-4.safetensors")
+    assert [path.name for path in kept.all()] == [
+        "vae.previous-4.safetensors",
+        "vae.previous-4.checkpoint.safetensors",
+        "vae.previous-4.history.csv",
+        "vae.previous-4.loss.png",
+    ]
+    assert [path.read_text() for path in kept.all()] == [f"new {path.suffixes}" for path in files.all()]
+    assert not any(path.exists() for path in files.all())
+    assert {(tmp_path / name).read_text() for name in mine} == {"mine"}
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 3])
+def test_a_single_file_of_a_training_is_set_aside_too(tmp_path: Path, left: int) -> None:
+    files = TrainFiles(tmp_path / "vae.safetensors")
+    files.all()[left].write_text("lone")
+    kept = files.set_aside()
+    assert kept == TrainFiles(tmp_path / "vae.previous.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == [kept.all()[left].name]
+    assert kept.all()[left].read_text() == "lone"
+
+
+def test_a_file_that_cannot_be_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = TrainFiles(tmp_path / "vae.safetensors")
+    write_all(files, "new")
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(DataError) as error:
+        files.set_aside()
+    assert str(error.value) == f"{files.weights} cannot be set aside: permission denied."
 
 
 def test_a_refused_training_sets_nothing_aside(faces: Path, output: Path) -> None:
@@ -335,6 +426,24 @@ def test_an_interrupted_training_keeps_its_work_and_goes_on(
     assert_same_training(resumed, unbroken)
 
 
+@pytest.mark.parametrize("stage", ["train", "attribute directions"])
+def test_a_request_after_the_last_step_interrupts_nothing(
+    faces: Path, output: Path, unbroken: TrainResult, stage: str
+) -> None:
+    """While the last step is reported, or while the directions are found: the training is done, and says so."""
+    events: list[Event] = []
+
+    def report(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Progress) and event.stage == stage and event.done == event.total:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    done = train(faces, output, epochs=3, report=report, **TINY)
+    assert (done.interrupted, done.epochs) == (False, 3.0)
+    assert not [event for event in events if isinstance(event, Notice) and event.text.startswith("Interrupted")]
+    assert_same_training(done, unbroken)
+
+
 def test_interrupted_twice_gives_up_the_directions(faces: Path, output: Path, unbroken: TrainResult) -> None:
     halted = train(faces, output, epochs=3, report=interrupting(6, times=2), **TINY)
     assert halted.interrupted
@@ -404,8 +513,10 @@ def test_handlers_are_put_back_after_an_error() -> None:
 SLOW_TRAINING = """
 import sys, time
 from pathlib import Path
+import torch
 from facevae.progress import Progress
 from facevae.workflows.train import train
+torch.set_num_threads(int(sys.argv[3]))
 train(
     Path(sys.argv[1]), Path(sys.argv[2]), epochs=3, channels=4, latent_dim=5, batch_size=12, device="cpu", seed=2,
     report=lambda event: time.sleep(1.0 if isinstance(event, Progress) and event.done == 6 else 0),
@@ -415,7 +526,9 @@ train(
 
 def test_a_killed_process_can_be_resumed(faces: Path, output: Path, unbroken: TrainResult) -> None:
     checkpoint = TrainFiles(output).checkpoint
-    process = subprocess.Popen([sys.executable, "-c", SLOW_TRAINING, str(faces), str(output)])
+    # As many threads as this process has by now (UMAP changes their number): sums depend on it in the last bit.
+    threads = str(torch.get_num_threads())
+    process = subprocess.Popen([sys.executable, "-c", SLOW_TRAINING, str(faces), str(output), threads])
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -504,7 +617,7 @@ def test_weights_over_the_faces(tmp_path: Path) -> None:
     )
     other = write_faces(tmp_path / "other.safetensors", count=4, size=16)
     assert refusal(UsageError, faces, other) == (
-        f"{other} is a HDF5 file and would be overwritten by a safetensors: name another output with -o."
+        f"{other} holds prepared faces and would be overwritten by VAE weights: name another output with -o."
     )
 
 
@@ -515,20 +628,13 @@ def test_defaults_are_the_files_of_the_workspace(workspace: Path) -> None:
     assert sorted(path.name for path in workspace.iterdir()) == ["faces.h5", *OUTPUTS]
 
 
-@pytest.mark.parametrize(
-    ("weights", "checkpoint", "previous"),
-    [
-        ("vae.safetensors", "vae.checkpoint.safetensors", "vae.previous.checkpoint.safetensors"),
-        ("a/b.safetensors", "a/b.checkpoint.safetensors", "a/b.previous.checkpoint.safetensors"),
-        ("my.vae.safetensors", "my.vae.checkpoint.safetensors", "my.vae.previous.checkpoint.safetensors"),
-        ("vae/vae.safetensors", "vae/vae.checkpoint.safetensors", "vae/vae.previous.checkpoint.safetensors"),
-    ],
-)
-def test_names_of_the_files(weights: str, checkpoint: str, previous: str) -> None:
-    files = TrainFiles(Path(weights))
-    assert files.checkpoint == Path(checkpoint)
-    assert files.previous(files.checkpoint) == Path(previous)
-    assert len({files.weights, files.checkpoint, files.history, files.plot}) == 4
+@pytest.mark.parametrize("stem", ["vae", "a/b", "my.vae", "vae/vae", "vae.previous"])
+def test_names_of_the_files(stem: str) -> None:
+    files = TrainFiles(Path(f"{stem}.safetensors"))
+    assert files.checkpoint == Path(f"{stem}.checkpoint.safetensors")
+    assert files.history == Path(f"{stem}.history.csv")
+    assert files.plot == Path(f"{stem}.loss.png")
+    assert files.all() == (files.weights, files.checkpoint, files.history, files.plot)
 
 
 def test_faces_that_are_damaged(tmp_path: Path, output: Path) -> None:

@@ -96,25 +96,28 @@ class Reporter:
             if now - stage.started < _BAR_AFTER_SECONDS and event.total is not None:
                 return
             self._start_bar(event)
-        figures = "  ".join(part for part in (_figures(event), self._left(event, stage, now)) if part)
-        self._bar.update(self._task, completed=event.done, total=event.total, figures=figures)
+        left, figures = self._left(event, stage, now), _figures(event)
+        self._bar.update(self._task, completed=event.done, total=event.total, left=left, figures=figures)
 
     def _start_bar(self, event: Progress) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
+        # A narrow terminal cuts the figures off at the right, and nothing before them.
+        fixed, cut = Column(no_wrap=True, min_width=4), Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.description}", table_column=fixed),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[unit]}  {task.fields[left]}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[figures]}", table_column=cut),
             console=Console(stderr=True),
+            expand=True,
             transient=True,
         )
-        self._task = self._bar.add_task(event.stage, total=event.total, unit=event.unit, figures="")
+        self._task = self._bar.add_task(event.stage, total=event.total, unit=event.unit, left="", figures="")
         self._bar.start()
 
     def _stop_bar(self) -> None:

@@ -30,13 +30,15 @@ _TILE = 64
 _OVERVIEW_CHANNELS = 14
 _OVERVIEW_TILE = 56
 _COLOUR_MAP = "viridis"
-_HOW_SCALED = "each channel on its own scale, from its least value (dark) to its greatest (bright)"
+_DARKEST, _BRIGHTEST = 2, 98
+"""Percentiles: transposed convolutions pile up a few huge values near a corner, which would leave the face no colours."""
+_HOW_SCALED = f"each channel on its own scale, dark to bright from its {_DARKEST}nd to its {_BRIGHTEST}th percentile"
 
 
 def channel_tile(channel: Floats) -> NDArray[np.uint8]:
-    """Return one channel (H, W) as colours (H, W, 3), from its least value to its greatest; a flat one is all dark."""
-    low, high = float(channel.min()), float(channel.max())
-    scaled = (channel - low) / (high - low) if high > low else np.zeros_like(channel)
+    """Return one channel (H, W) as colours (H, W, 3), from its 2nd percentile to its 98th; a flat one is all dark."""
+    low, high = np.percentile(channel, [_DARKEST, _BRIGHTEST])
+    scaled = np.clip((channel - low) / (high - low), 0, 1) if high > low else np.zeros_like(channel)
     colours = mpl.colormaps[_COLOUR_MAP](scaled)[..., :3]
     tile: NDArray[np.uint8] = np.rint(colours * 255).astype(np.uint8)
     return tile
@@ -76,7 +78,8 @@ def input_picture(original: Image.Image, scaled: NDArray[np.uint8]) -> Image.Ima
 
 def _strongest(maps: Floats, count: int) -> list[int]:
     """Return the channels that vary most over the picture, in channel order."""
-    spread = maps.std(axis=(1, 2))
+    low, high = np.percentile(maps, [10, 90], axis=(1, 2))
+    spread = high - low
     return sorted(np.argsort(-spread, kind="stable")[:count].tolist())
 
 

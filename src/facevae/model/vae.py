@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from facevae.config import ModelConfig
-from facevae.model.networks import Decoder, Encoder
+from facevae.model.networks import Decoder, Encoder, initialise
 
 
 class VAEOutput(NamedTuple):
@@ -31,6 +31,7 @@ class VAE(nn.Module):
         self.config = config if config is not None else ModelConfig()
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
+        self.apply(initialise)
         self.to(memory_format=torch.channels_last)
 
     @property

@@ -34,7 +34,7 @@ def kind_of(path: Path) -> str | None:
         if head.startswith(_HDF5_SIGNATURE):
             return HDF5_KINDS.get(_hdf5_format(path), OTHER_HDF5)
         length = int.from_bytes(head[:8], "little")
-        if head[8:9] != b"{" or length > _LONGEST_HEADER:
+        if head[8:9] != b"{" or not 0 < length <= _LONGEST_HEADER:
             return None
         return SAFETENSORS_KINDS.get(_safetensors_format(b"{" + file.read(length - 1)), OTHER_SAFETENSORS)
 

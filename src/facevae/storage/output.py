@@ -7,6 +7,7 @@ never replaces one of its inputs, a folder, or data of another kind (weights by 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,10 @@ StrPath = str | Path
 
 Output = Path | BinaryIO
 """Where a result goes: a path, or an open binary stream such as `sys.stdout.buffer`."""
+
+
+_HOST = "".join(letter for letter in platform.node() if letter.isalnum())[:24] or "host"
+"""In the name of a temporary file, because a folder may be shared with machines that have process ids of their own."""
 
 
 def describe_os_error(error: OSError) -> str:
@@ -62,7 +67,8 @@ def check_output(output: Output, *, inputs: Iterable[Path] = (), kind: str = "pi
 def _check_kind(output: Path, kind: str) -> None:
     existing = kind_of(output)
     if existing is not None and existing != kind:
-        raise UsageError(f"{output} holds {existing} and would be overwritten by {kind}: name another output with -o.")
+        new = kind if kind in DATA_KINDS else f"a {kind}"
+        raise UsageError(f"{output} holds {existing} and would be overwritten by {new}: name another output with -o.")
     if existing is None and kind in DATA_KINDS and output.stat().st_size:
         raise UsageError(
             f"{output} holds something other than {kind} and would be overwritten: name another output with -o."
@@ -92,7 +98,7 @@ def output_path(output: Output) -> Iterator[Path]:
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     # Only the name's beginning: a long name with the rest would be too long for the system.
-    stem = f".{path.name[:40]}."
+    stem = f".{path.name[:40]}.{_HOST}-"
     temporary = path.with_name(f"{stem}{os.getpid()}.part")
     _remove_remains(path.parent, stem)
     try:
@@ -109,7 +115,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def _remove_remains(folder: Path, stem: str) -> None:
-    """Remove what killed runs left of this output: temporary files whose process is no more."""
+    """Remove what killed runs left of this output: temporary files of this machine whose process is no more."""
     if os.name != "posix":
         return  # elsewhere there is no harmless way to ask whether a process lives
     with suppress(OSError):

@@ -220,14 +220,20 @@ class _Run:
         self._check_finite(loss)
         self._history.append(_point(trainer.epochs_done, "train", loss, images_per_second))
         steps_done = trainer.epoch * trainer.steps_per_epoch + trainer.step
-        values = {"loss": loss.total, "reconstruction": loss.reconstruction, "KL": loss.kl}
         self._report(
             Progress(
                 "train",
                 steps_done,
                 self._config.epochs * trainer.steps_per_epoch,
                 "steps",
-                {"epoch": trainer.epochs_done, **values, "images/s": images_per_second},
+                # In this order, because a narrow terminal cuts off at the right.
+                {
+                    "epoch": trainer.epochs_done,
+                    "loss": loss.total,
+                    "images/s": images_per_second,
+                    "KL": loss.kl,
+                    "reconstruction": loss.reconstruction,
+                },
             )
         )
 
