@@ -170,3 +170,10 @@ def test_the_library_neither_prints_nor_unpickles(path: Path) -> None:
         assert called not in ("torch.load", "torch.save", "np.load", "numpy.load", "eval", "exec"), relative(path)
         if part_of(path) != "cli":
             assert called not in ("print", "sys.stdout.write", "sys.stderr.write", "warnings.warn"), relative(path)
+
+
+@pytest.mark.parametrize("verb", ["prepare", "umap"])
+def test_what_needs_no_network_does_not_load_torch(verb: str) -> None:
+    """PyTorch takes seconds and 600 MB, and neither preparing faces nor mapping latents computes with it."""
+    code = f"import sys; import facevae.workflows.{verb}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

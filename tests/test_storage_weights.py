@@ -24,9 +24,10 @@ from facevae.errors import DataError, UsageError
 from facevae.model.latent_space import AttributeDirections
 from facevae.model.training import Trainer, new_vae
 from facevae.model.vae import VAE
+from facevae.storage.attributes import find_attribute, normalised_name
 from facevae.storage.checkpoint import load_checkpoint, save_checkpoint
 from facevae.storage.history import HistoryPoint
-from facevae.storage.weights import FaceModel, check_direction, find_attribute, normalised_name
+from facevae.storage.weights import FaceModel, check_direction
 from support import ATTRIBUTE_NAMES, make_model, random_images, same_state
 
 REMEDY = "Train some with: facevae train (or name another file with --weights)"

@@ -80,6 +80,11 @@ def as_output(output: str | Output) -> Output:
     return Path(output) if isinstance(output, str) else output
 
 
+def output_name(output: Output) -> str:
+    """Return the file name that decides a picture's format: PNG for a stream."""
+    return output.name if isinstance(output, Path) else "picture.png"
+
+
 @contextmanager
 def output_path(output: Output) -> Iterator[Path]:
     """Yield a temporary path to write the result to; when the block ends well it becomes `output`, else it is removed."""

@@ -19,42 +19,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facevae.config import ModelConfig
-from facevae.errors import DataError, UsageError, did_you_mean
+from facevae.errors import DataError, UsageError
 from facevae.model.inference import Floats, Images, decode_latents, encode_images
 from facevae.model.latent_space import AttributeDirections
 from facevae.model.vae import VAE
+from facevae.storage.attributes import find_attribute
 from facevae.storage.safetensors_file import read_tensors, write_tensors
 
 FORMAT = "facevae weights"
 REMEDY = "Train some with: facevae train (or name another file with --weights)"
 _PREFIX = "vae."
 _DIRECTIONS = "attribute_directions"
-
-
-def normalised_name(name: str) -> str:
-    """Return an attribute name without regard to case, and to spaces or hyphens against underscores."""
-    return name.strip().casefold().replace(" ", "_").replace("-", "_")
-
-
-def find_attribute(name: str, known: tuple[str, ...], where: str) -> int:
-    """Return the index of an attribute among `known`; `where` names the file in errors.
-
-    Raises:
-        UsageError: there is no such attribute, with the nearest as a suggestion.
-        DataError: the file has no attributes at all.
-    """
-    if not known:
-        raise DataError(
-            f"{where} holds no attributes: it was made from single images, or from faces without an attribute table. "
-            "Prepare faces with one (list_attr_celeba.txt) and begin from there."
-        )
-    wanted = normalised_name(name)
-    for index, candidate in enumerate(known):
-        if normalised_name(candidate) == wanted:
-            return index
-    suggestion = did_you_mean(name, known)
-    hint = suggestion or f" It has {', '.join(known[:4])} and others: facevae info {where} lists them."
-    raise UsageError(f"There is no attribute {name} in {where}.{hint}")
 
 
 @dataclass(frozen=True)

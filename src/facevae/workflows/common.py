@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 from facevae.config import PICTURE_SCALE, WEIGHTS_FILE, ModelConfig
 from facevae.errors import DataError, MismatchError, UsageError
 from facevae.model.device import resolve_device
-from facevae.progress import Notice, Report
 from facevae.storage.faces import Faces
 from facevae.storage.images import load_face
-from facevae.storage.output import Output, StrPath
+from facevae.storage.output import StrPath
 from facevae.storage.weights import FaceModel
+from facevae.workflows.skipped import Skipped
 
 Face = Path | bytes
 """A face picture: a file, or the bytes of one (as read from standard input)."""
 
 STDIN_NAME = "stdin"
-_NAMED_AT_MOST = 5
 
 
 class NamedImages(NamedTuple):
@@ -77,13 +76,6 @@ def load_faces(faces: Sequence[Face], size: int) -> NamedImages:
     return NamedImages(np.stack(images), [short_name(face) for face in faces])
 
 
-class Skipped(NamedTuple):
-    """An image that was left out: its name, and why."""
-
-    name: str
-    reason: str
-
-
 def load_batches(
     faces: Iterable[Face], size: int, batch_size: int, skipped: list[Skipped], *, strict: bool
 ) -> Iterator[NamedImages]:
@@ -104,23 +96,6 @@ def load_batches(
             images, names = [], []
     if images:
         yield NamedImages(np.stack(images), names)
-
-
-def report_skipped(skipped: Sequence[Skipped], report: Report) -> None:
-    """Tell how many images were left out, and name the first few with the reason."""
-    if not skipped:
-        return
-    plural = "s" if len(skipped) > 1 else ""
-    report(Notice(f"Skipped {len(skipped)} image{plural} (--strict makes this an error):"))
-    for name, reason in skipped[:_NAMED_AT_MOST]:
-        report(Notice(f"  {reason}" if name in reason else f"  {name}: {reason}"))
-    if len(skipped) > _NAMED_AT_MOST:
-        report(Notice(f"  and {len(skipped) - _NAMED_AT_MOST} more."))
-
-
-def output_name(output: Output) -> str:
-    """Return the file name that decides a picture's format: PNG for a stream."""
-    return output.name if isinstance(output, Path) else "picture.png"
 
 
 def tile_size(size: int, scale: int | None) -> int:

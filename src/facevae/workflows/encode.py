@@ -20,7 +20,8 @@ from facevae.storage.latents import LatentsWriter
 from facevae.storage.output import Output, StrPath, as_output, check_output, output_path
 from facevae.storage.weights import FaceModel
 from facevae.version import __version__
-from facevae.workflows.common import Skipped, check_size, load_batches, load_model, report_skipped
+from facevae.workflows.common import check_size, load_batches, load_model
+from facevae.workflows.skipped import Skipped, report_skipped
 
 
 @dataclass(frozen=True)

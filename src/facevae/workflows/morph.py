@@ -17,10 +17,11 @@ from facevae.figures.faces import morph_frames, morph_grid
 from facevae.figures.picture import animation_bytes, check_image_name, image_bytes
 from facevae.model.latent_space import Floats, attribute_directions, walk
 from facevae.progress import Progress, Report, silent
+from facevae.storage.attributes import find_attribute
 from facevae.storage.latents import Latents
-from facevae.storage.output import Output, StrPath, as_output, check_output, write_bytes
-from facevae.storage.weights import FaceModel, check_direction, find_attribute
-from facevae.workflows.common import as_faces, load_faces, load_model, output_name, tile_size
+from facevae.storage.output import Output, StrPath, as_output, check_output, output_name, write_bytes
+from facevae.storage.weights import FaceModel, check_direction
+from facevae.workflows.common import as_faces, load_faces, load_model, tile_size
 
 FORMATS = ("png", "gif")
 _FRAMES = 25

@@ -20,7 +20,7 @@ from facevae.storage.images import RESIZE_RULE, load_face
 from facevae.storage.kinds import FACES
 from facevae.storage.output import StrPath, check_output, output_path
 from facevae.version import __version__
-from facevae.workflows.common import Skipped, report_skipped
+from facevae.workflows.skipped import Skipped, report_skipped
 
 _BATCH = 512
 _VALID_EVERY = 10

@@ -16,9 +16,9 @@ from facevae.figures.faces import reconstruction_grid
 from facevae.figures.picture import check_image_name, image_bytes
 from facevae.progress import Report, silent
 from facevae.storage.faces import Faces
-from facevae.storage.output import StrPath, as_output, check_output, write_bytes
+from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
 from facevae.storage.weights import FaceModel
-from facevae.workflows.common import NamedImages, check_size, load_faces, load_model, output_name, tile_size
+from facevae.workflows.common import NamedImages, check_size, load_faces, load_model, tile_size
 
 _MAX_IN_PICTURE = 200
 

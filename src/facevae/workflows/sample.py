@@ -16,8 +16,8 @@ from facevae.figures.canvas import enlarge
 from facevae.figures.faces import sample_grid
 from facevae.figures.picture import check_image_name, image_bytes
 from facevae.progress import Report, silent
-from facevae.storage.output import StrPath, as_output, check_output, describe_os_error, write_bytes
-from facevae.workflows.common import load_model, output_name, tile_size
+from facevae.storage.output import StrPath, as_output, check_output, describe_os_error, output_name, write_bytes
+from facevae.workflows.common import load_model, tile_size
 
 _MAX_COUNT = 100_000
 _MAX_IN_GRID = 2_000

@@ -16,12 +16,11 @@ from facevae.errors import DataError, UsageError
 from facevae.figures.picture import check_plot_name, plot_bytes
 from facevae.figures.plots import scatter_plot
 from facevae.progress import Notice, Progress, Report, silent
+from facevae.storage.attributes import find_attribute
 from facevae.storage.coordinates import write_coordinates
 from facevae.storage.kinds import COORDINATES
 from facevae.storage.latents import Latents
-from facevae.storage.output import StrPath, as_output, check_output, write_bytes
-from facevae.storage.weights import find_attribute
-from facevae.workflows.common import output_name
+from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
 
 N_NEIGHBORS = 15
 MIN_DIST = 0.1
