@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -30,7 +29,7 @@ _CHUNK_IMAGES = 128
 _READ_IMAGES = 4096
 
 
-class FacesWriter:
+class FacesWriter(hdf5.Closing):
     """Writes a `faces.h5` image by image batch, so that memory does not grow with the number of faces."""
 
     def __init__(
@@ -87,16 +86,8 @@ class FacesWriter:
         self._file.attrs["complete"] = True
         return fingerprint
 
-    def __enter__(self) -> FacesWriter:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
-class Faces:
+class Faces(hdf5.Reader):
     """An open `faces.h5`. Images are read in slices; names, splits and attributes at once.
 
     Attributes:
@@ -114,15 +105,8 @@ class Faces:
         DataError: the file is missing, damaged, incomplete, or holds something else.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = path = Path(path)
-        self._file = hdf5.open_hdf5(path, FORMAT, REMEDY)
-        try:
-            with hdf5.damaged_as_data_error(path, REMEDY):
-                self._load()
-        except BaseException:
-            self._file.close()
-            raise
+    format_name = FORMAT
+    remedy = REMEDY
 
     def _load(self) -> None:
         file = self._file
@@ -176,15 +160,3 @@ class Faces:
             images[filled : filled + len(wanted)] = batch[wanted]
             filled += len(wanted)
         return images
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Faces:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

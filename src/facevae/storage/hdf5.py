@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, ClassVar, Self
 
 import h5py
 import numpy as np
@@ -75,6 +76,44 @@ def damaged_as_data_error(path: Path, remedy: str) -> Iterator[None]:
         ValueError,
     ) as error:
         raise DataError(f"{path} is damaged ({' '.join(str(error).split())[:120]}). {remedy}") from error
+
+
+class Closing:
+    """A holder of an open HDF5 file, which is closed at the end of a `with` block."""
+
+    _file: h5py.File
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Reader(Closing):
+    """An HDF5 file of one of facevae's formats, open for reading; a subclass names the format and loads what it needs."""
+
+    format_name: ClassVar[str]
+    remedy: ClassVar[str]
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file = open_hdf5(self.path, self.format_name, self.remedy)
+        try:
+            with damaged_as_data_error(self.path, self.remedy):
+                self._load()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _load(self) -> None:
+        raise NotImplementedError
 
 
 def growing(file: h5py.File, name: str, row_shape: tuple[int, ...], dtype: Any, rows: int) -> h5py.Dataset:  # noqa: ANN401

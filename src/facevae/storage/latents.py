@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import h5py
 import numpy as np
@@ -22,7 +21,7 @@ FORMAT = "facevae latents"
 REMEDY = "Make one with: facevae encode > latents.h5"
 
 
-class LatentsWriter:
+class LatentsWriter(hdf5.Closing):
     """Writes a `latents.h5` batch by batch."""
 
     def __init__(
@@ -74,16 +73,8 @@ class LatentsWriter:
         """Mark the file complete."""
         self._file.attrs["complete"] = True
 
-    def __enter__(self) -> LatentsWriter:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
-class Latents:
+class Latents(hdf5.Reader):
     """An open `latents.h5`.
 
     Attributes:
@@ -101,15 +92,8 @@ class Latents:
         DataError: the file is missing, damaged, incomplete, or holds something else.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = path = Path(path)
-        self._file = hdf5.open_hdf5(path, FORMAT, REMEDY)
-        try:
-            with hdf5.damaged_as_data_error(path, REMEDY):
-                self._load()
-        except BaseException:
-            self._file.close()
-            raise
+    format_name = FORMAT
+    remedy = REMEDY
 
     def _load(self) -> None:
         file = self._file
@@ -149,15 +133,3 @@ class Latents:
                 f"{self.path} was not made by {weights_name} but by other weights: encode the faces again "
                 "(facevae encode > latents.h5), or name the weights that made it with --weights."
             )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Latents:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
