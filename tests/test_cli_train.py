@@ -159,7 +159,7 @@ def test_an_interruption_keeps_the_weights_and_leaves_with_130(
     assert outcome.json["interrupted"] is True
     assert outcome.json["epochs"] == 0.5
     assert outcome.stderr.splitlines() == [
-        "Interrupted: keeping what was trained, and finding the attribute directions.",
+        "Interrupted: keeping what was trained.",
         "Interrupted.",
     ]
     assert FaceModel.load("vae.safetensors").directions is not None

@@ -198,7 +198,7 @@ def test_without_attributes_the_dots_are_of_one_colour(workspace: Path) -> None:
         (["-o", "-", "--json"], "The result and JSON cannot both go to standard output: name a file with -o FILE."),
         (
             ["--coordinates", "latents.h5"],
-            "latents.h5 is an input and would be overwritten: name another output with -o.",
+            "latents.h5 is an input and would be overwritten: name another output with --coordinates.",
         ),
         (
             ["-o", "map.png", "--coordinates", "map.png"],

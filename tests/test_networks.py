@@ -423,3 +423,10 @@ def test_initial_weights_are_glorots() -> None:
         assert abs(module.weight.std().item() / (bound / 3**0.5) - 1) < 0.05
         assert module.bias is not None
         assert torch.count_nonzero(module.bias) == 0
+
+
+@pytest.mark.parametrize("name", ["cpu:", "cuda:", "cuda:x", "cpu:0", "cuda:\u00b2"])
+def test_device_names_that_are_none(name: str) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve_device(name)
+    assert str(error.value) == f"There is no device {name}: use one of auto, cpu, cuda, mps."

@@ -148,7 +148,7 @@ def test_an_interrupted_training_keeps_its_weights_and_goes_on(faces_file: Path)
     assert stdout == b"vae.safetensors\nvae.history.csv\nvae.loss.png\n"
     assert b"Traceback" not in stderr
     assert stderr.splitlines()[-2:] == [
-        b"Interrupted: keeping what was trained, and finding the attribute directions.",
+        b"Interrupted: keeping what was trained.",
         b"Interrupted.",
     ]
     model = FaceModel.load("vae.safetensors")

@@ -237,7 +237,8 @@ def test_every_stage_names_the_kind_that_it_writes(
     path = Path(shutil.copy(samples["a training checkpoint"], workspace / "kept.safetensors"))
     with pytest.raises(UsageError) as error:
         write(path)
+    option = "--coordinates" if write is coordinates_to else "-o"
     assert str(error.value) == (
-        f"{path} holds a training checkpoint and would be overwritten by {new}: name another output with -o."
+        f"{path} holds a training checkpoint and would be overwritten by {new}: name another output with {option}."
     )
     assert path.read_bytes() == samples["a training checkpoint"].read_bytes()

@@ -113,17 +113,16 @@ def test_the_next_write_removes_what_killed_runs_left(tmp_path: Path, dead: int,
         f".vae.safetensors.{HOST}-{os.getppid()}.part",
         f".vae.safetensors.{HOST}-0.part",  # every process of the group, which none can be called
         f".vae.safetensors.{HOST}-{10**30}.part",  # more than a process number can be
-        f".latents.h5.{HOST}-{dead}.part",  # of another output
         f".vae.safetensors.another{HOST}-{dead}.part",  # of another machine
-        f".vae.{HOST}-{dead}.part",
-        f".vae.safetensors.old.{HOST}-{dead}.part",
         f".vae.safetensors.{HOST}--{dead}.part",
         f".vae.safetensors.{HOST}-{dead}.partial",
         f"vae.safetensors.{HOST}-{dead}.part",
         f".vae.safetensors.{HOST}-.part",
         f".vae.safetensors.{HOST}-mine.part",
     ]
-    for name in (f".vae.safetensors.{HOST}-{dead}.part", *stays):
+    # Of this output and of others in the same folder.
+    goes = [f".{name}.{HOST}-{dead}.part" for name in ("vae.safetensors", "latents.h5", "vae", "vae.safetensors.old")]
+    for name in (*goes, *stays):
         (tmp_path / name).write_bytes(b"half")
     if way == "bytes":
         write_bytes(target, b"whole")
@@ -337,3 +336,21 @@ def test_history_is_a_table_with_every_point(tmp_path: Path) -> None:
         "0.5,train,123.4568,100,23.45679,1e-09,98765.43\n"
         "1,valid,1,0.5,0.5,0.25,0\n"
     )
+
+
+@posix_only
+def test_an_output_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "vae.safetensors", tmp_path / "vae.safetensors"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    write_bytes(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+
+
+def test_a_dash_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as error:
+        check_output(Path("-"), option="--coordinates")
+    assert str(error.value) == "This result cannot go to standard output: name a file with --coordinates."

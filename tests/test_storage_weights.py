@@ -366,6 +366,7 @@ def damage(content: bytes, seed: int) -> bytes:
 @given(st.integers(0, 10**6))
 def test_damaged_weights_are_never_more_than_a_data_error(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
+    path.unlink(missing_ok=True)
     make_model(TINY).save(path)
     path.write_bytes(damage(path.read_bytes(), seed))
     try:
@@ -546,3 +547,43 @@ def test_directions_of_double_precision_are_read_as_single(tmp_path: Path) -> No
     assert loaded.directions is not None
     assert loaded.directions.deltas.dtype == np.float32
     np.testing.assert_array_equal(loaded.directions.deltas, model.directions.deltas)
+
+
+def test_saving_under_a_name_given_as_text(tmp_path: Path) -> None:
+    make_model(TINY).save(str(tmp_path / "vae.safetensors"))
+    assert FaceModel.load(str(tmp_path / "vae.safetensors")).vae.config == TINY
+
+
+def test_weights_are_not_saved_over_other_data(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    with pytest.raises(UsageError) as error:
+        make_model(TINY).save(path)
+    assert str(error.value) == (
+        f"{path} holds something other than VAE weights and would be overwritten: name another output with -o."
+    )
+    assert path.read_text() == "mine"
+
+
+def test_arrays_of_the_wrong_shape() -> None:
+    model = make_model(TINY)
+    with pytest.raises(UsageError) as error:
+        model.encode(np.zeros((2, 64, 64, 3), dtype=np.uint8))
+    assert (
+        str(error.value) == "the model takes images of shape (N, 16, 16, 3) and type uint8, not (2, 64, 64, 3) uint8."
+    )
+    with pytest.raises(UsageError) as error:
+        model.decode(np.zeros((2, 3), dtype=np.float32))
+    assert str(error.value) == f"{model.name} takes latents of shape (N, {TINY.latent_dim}), not (2, 3)."
+
+
+def test_many_faces_go_through_in_batches() -> None:
+    """More than one batch gives what each face gives alone, and no face gives nothing."""
+    model = make_model(TINY)
+    latents = np.random.default_rng(0).standard_normal((1030, TINY.latent_dim)).astype(np.float32)
+    faces = model.decode(latents)
+    assert np.abs(faces[[0, 511, 512, 1029]].astype(int) - model.decode(latents[[0, 511, 512, 1029]])).max() <= 1
+    mean, log_variance = model.encode(faces)
+    assert mean.shape == log_variance.shape == latents.shape
+    assert np.allclose(mean[[0, 512, 1029]], model.encode(faces[[0, 512, 1029]])[0], atol=1e-5)
+    assert model.decode(latents[:0]).shape == (0, 16, 16, 3)

@@ -197,7 +197,6 @@ def test_a_finished_training_asks_for_more_epochs(faces: Path, output: Path) -> 
     ("option", "value", "shown"),
     [
         ("batch_size", 13, "batch size 12, not 13"),
-        ("learning_rate", 0.1, "learning rate 0.0005, not 0.1"),
         ("latent_dim", 6, "latent dim 5, not 6"),
         ("channels", 5, "channels 4, not 5"),
         ("reconstruction_weight", 1.0, "reconstruction weight 2000.0, not 1.0"),
@@ -451,6 +450,40 @@ def test_interrupted_twice_gives_up_the_directions(faces: Path, output: Path, un
     assert_same_training(train(faces, output, resume=True, device="cpu"), unbroken)
 
 
+def test_directions_that_were_skipped_are_found_by_resuming(faces: Path, output: Path, unbroken: TrainResult) -> None:
+    """A run that ended between its last epoch and its directions, as by a kill there, is finished without another step."""
+    events: list[Event] = []
+
+    def report(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Progress) and event.stage == "train" and event.done == event.total:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    done = train(faces, output, epochs=3, report=report, **TINY)
+    assert not done.interrupted
+    assert FaceModel.load(output).directions is None
+    skipped = "The attribute directions were not computed: facevae train --resume computes them."
+    assert [event.text for event in events if isinstance(event, Notice)][-1] == skipped
+    with pytest.raises(DataError) as error:
+        FaceModel.load(output).direction("Male")
+    assert str(error.value) == (
+        f"{output} holds no attribute directions yet, as its training was broken off: "
+        "finish it with facevae train --resume, or take them from latents with --latents."
+    )
+    TrainFiles(output).plot.unlink()
+    assert_same_training(train(faces, output, resume=True, device="cpu"), unbroken)
+    assert FaceModel.load(output).directions is not None
+    assert TrainFiles(output).plot.exists()
+
+
+def test_resuming_with_another_learning_rate(faces: Path, output: Path) -> None:
+    train(faces, output, epochs=1, **TINY)
+    train(faces, output, epochs=2, resume=True, learning_rate=1e-4)
+    checkpoint = load_checkpoint(TrainFiles(output).checkpoint)
+    assert (checkpoint.epoch, checkpoint.train.learning_rate) == (2, 1e-4)
+
+
 def test_interrupted_three_times_breaks_off_at_once(faces: Path, output: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(faces, output, epochs=3, report=interrupting(6, times=3), **TINY)
@@ -469,7 +502,7 @@ def test_notice_of_an_interruption(faces: Path, output: Path) -> None:
         interrupt(event)
 
     train(faces, output, epochs=3, report=report, **TINY)
-    assert "Interrupted: keeping what was trained, and finding the attribute directions." in recorder.notices
+    assert "Interrupted: keeping what was trained." in recorder.notices
 
 
 def test_training_in_a_thread_leaves_the_signals_alone(faces: Path, output: Path) -> None:

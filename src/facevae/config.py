@@ -116,11 +116,15 @@ class TrainConfig:
     split: SplitName = "train"
 
     def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "seed"):
+            value = getattr(self, name)
+            _require(isinstance(value, int), f"The {name.replace('_', ' ')} {value} is not a whole number.")
         _require(self.epochs >= 1, f"{self.epochs} epochs are too few: use a whole number of at least 1.")
         _require(
             self.batch_size >= 2,
             f"A batch size of {self.batch_size} is too small: batch normalisation needs at least 2 images.",
         )
+        _require(self.batch_size <= 10**6, f"A batch size of {self.batch_size} is out of range: use at most 1000000.")
         for name in ("learning_rate", "reconstruction_weight"):
             value = getattr(self, name)
             _require(

@@ -51,4 +51,10 @@ def guarded(command: Command) -> Command:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     """Tell running out of memory, on the CPU or a GPU, from other errors, without importing torch for it."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in text
+        or "out of memory" in text
+    )

@@ -63,7 +63,10 @@ def train(
     ] = None,
     device: Device = "auto",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint, with its options; --epochs may be raised.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on from the checkpoint, with its options; --epochs and --learning-rate may change."
+        ),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,

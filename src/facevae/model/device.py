@@ -16,8 +16,8 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UsageError: the name is unknown, or PyTorch sees no such device on this machine.
     """
-    kind, _, index = name.partition(":")
-    if kind not in DEVICES or (index and (kind != "cuda" or not index.isdecimal())):
+    kind, colon, index = name.partition(":")
+    if kind not in DEVICES or (colon and not (kind == "cuda" and index.isascii() and index.isdecimal())):
         raise UsageError(f"There is no device {name}: use one of {', '.join(DEVICES)}.")
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if kind == "auto":
@@ -28,4 +28,4 @@ def resolve_device(name: str) -> torch.device:
         raise UsageError(f"There is no {name}: PyTorch sees {torch.cuda.device_count()} CUDA GPU(s), counted from 0.")
     if kind == "mps" and not mps:
         raise UsageError(f"PyTorch sees no Apple GPU (MPS) on this machine: {_REMEDY}")
-    return torch.device(name)
+    return torch.device(kind, int(index)) if index else torch.device(kind)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facevae.config import ENCODE_BATCH
 from facevae.model.vae import VAE
 
 Images = NDArray[np.uint8]
@@ -30,13 +31,21 @@ def to_images(tensor: Tensor) -> Images:
 def encode_images(vae: VAE, images: Images) -> tuple[Floats, Floats]:
     """Return `(mean, log_variance)` of the posterior, each (B, latent_dim) float32, for images (B, S, S, 3) uint8."""
     vae.eval()
-    mean, log_variance = vae.encode(to_tensor(images, vae.device))
-    return mean.float().cpu().numpy(), log_variance.float().cpu().numpy()
+    batches = [vae.encode(to_tensor(images[rows], vae.device)) for rows in _batches(len(images))]
+    mean, log_variance = (
+        np.concatenate([part.float().cpu().numpy() for part in parts]) for parts in zip(*batches, strict=True)
+    )
+    return mean, log_variance
 
 
 @torch.inference_mode()
 def decode_latents(vae: VAE, latents: Floats) -> Images:
     """Return images (B, S, S, 3) uint8 for latents (B, latent_dim)."""
     vae.eval()
-    tensor = torch.from_numpy(np.ascontiguousarray(latents, dtype=np.float32)).to(vae.device)
-    return to_images(vae.decode(tensor))
+    tensor = torch.from_numpy(np.ascontiguousarray(latents, dtype=np.float32))
+    return np.concatenate([to_images(vae.decode(tensor[rows].to(vae.device))) for rows in _batches(len(tensor))])
+
+
+def _batches(count: int) -> list[slice]:
+    """Cut many rows into batches, so that memory holds the activations of only so many; no rows are one empty batch."""
+    return [slice(start, start + ENCODE_BATCH) for start in range(0, max(count, 1), ENCODE_BATCH)]

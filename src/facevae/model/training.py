@@ -2,7 +2,7 @@
 
 Everything random in a step is drawn from generators seeded by (seed, epoch, step): the order of the images, and the noise of
 the reparameterised sample. So the state to resume from is the network, the optimiser and two numbers, and a resumed run
-takes exactly the steps that an unbroken one would have taken.
+takes exactly the steps that an unbroken one would have taken (on another kind of device, with other noise).
 
 Optimiser: Adam (Kingma & Ba 2015) at a constant rate, as in the reference.
 """
@@ -90,11 +90,6 @@ class Trainer:
         """How many epochs have been trained, as a fraction."""
         return self.epoch + self.step / self.steps_per_epoch
 
-    @property
-    def images_done(self) -> int:
-        """How many images have been shown in this epoch."""
-        return min(self.step * self.config.batch_size, len(self._images))
-
     def advance(self) -> int:
         """Take one step and return the number of images in it; ends the epoch after its last step."""
         rows = self._batch_rows()
@@ -125,8 +120,9 @@ class Trainer:
 
     def _batch_rows(self) -> Tensor:
         if self._order_epoch != self.epoch:
-            generator = seeded_generator(self.vae.device, self.config.seed, self.epoch, 0)
-            self._order = torch.randperm(len(self._images), generator=generator, device=self.vae.device)
+            # Drawn on the CPU, so that a run resumed on another device goes on in the same order.
+            generator = seeded_generator(torch.device("cpu"), self.config.seed, self.epoch, 0)
+            self._order = torch.randperm(len(self._images), generator=generator).to(self.vae.device)
             self._order_epoch = self.epoch
         start = self.step * self.config.batch_size
         return self._order[start : start + self.config.batch_size]

@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from facevae.config import SPLIT_CODES, SplitName
-from facevae.errors import DataError
+from facevae.config import SPLIT_CODES, SPLIT_NAMES, SplitName
+from facevae.errors import DataError, UsageError
 from facevae.storage import hdf5
 
 FORMAT = "facevae faces"
@@ -140,6 +140,8 @@ class Faces(hdf5.Reader):
 
     def rows_of(self, split: SplitName) -> NDArray[np.int64]:
         """Return the row numbers of a split ("all" for every row), in order."""
+        if split not in SPLIT_NAMES:
+            raise UsageError(f"There is no split {split}: use one of {', '.join(SPLIT_NAMES)}.")
         if split == "all":
             return np.arange(self.count)
         return np.flatnonzero(self.split == SPLIT_CODES[split])

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,16 +30,19 @@ _HOST = "".join(letter for letter in platform.node() if letter.isalnum())[:24] o
 """In the name of a temporary file, because a folder may be shared with machines that have process ids of their own."""
 
 
+_REMAINS = re.compile(rf"\..{{1,40}}\.{_HOST}-([0-9]+)\.part", re.DOTALL)
+
+
 def describe_os_error(error: OSError) -> str:
     """Return the operating system's own words for `error`, without number or path."""
     return (error.strerror or str(error)).lower()
 
 
-def check_output(output: Output, *, inputs: Iterable[Path] = (), kind: str = "picture") -> None:
+def check_output(output: Output, *, inputs: Iterable[Path] = (), kind: str = "picture", option: str = "-o") -> None:
     """Refuse early an output that could not be written in the end, or that would destroy something.
 
     `kind` is what will be written: one of `kinds.DATA_KINDS`, or "picture". Data replaces only data of its own kind; a picture
-    replaces anything but data.
+    replaces anything but data. `option` is the one to name in errors.
 
     Raises:
         UsageError: `output` is one of `inputs`, a folder, a pipe or device, or an existing file of another kind.
@@ -45,6 +50,8 @@ def check_output(output: Output, *, inputs: Iterable[Path] = (), kind: str = "pi
     """
     if not isinstance(output, Path):
         return
+    if output == Path("-"):
+        raise UsageError(f"This result cannot go to standard output: name a file with {option}.")
     try:
         if output.is_dir():
             raise UsageError(f"{output} is a folder: name a file to write to.")
@@ -53,25 +60,29 @@ def check_output(output: Output, *, inputs: Iterable[Path] = (), kind: str = "pi
         if output.exists():
             for source in inputs:
                 if source.exists() and output.samefile(source):
-                    raise UsageError(f"{output} is an input and would be overwritten: name another output with -o.")
+                    raise UsageError(
+                        f"{output} is an input and would be overwritten: name another output with {option}."
+                    )
             # A pipe would block the reading of its first bytes, and a device would be replaced by a file.
             if not output.is_file():
-                raise UsageError(f"{output} is not a regular file: name another output with -o.")
-            _check_kind(output, kind)
+                raise UsageError(f"{output} is not a regular file: name another output with {option}.")
+            _check_kind(output, kind, option)
         if not os.access(output.parent, os.W_OK):
-            raise DataError(f"The folder {output.parent} cannot be written to: name another output with -o.")
+            raise DataError(f"The folder {output.parent} cannot be written to: name another output with {option}.")
     except OSError as error:
         raise DataError(f"{output} cannot be written: {describe_os_error(error)}.") from error
 
 
-def _check_kind(output: Path, kind: str) -> None:
+def _check_kind(output: Path, kind: str, option: str) -> None:
     existing = kind_of(output)
     if existing is not None and existing != kind:
         new = kind if kind in DATA_KINDS else f"a {kind}"
-        raise UsageError(f"{output} holds {existing} and would be overwritten by {new}: name another output with -o.")
+        raise UsageError(
+            f"{output} holds {existing} and would be overwritten by {new}: name another output with {option}."
+        )
     if existing is None and kind in DATA_KINDS and output.stat().st_size:
         raise UsageError(
-            f"{output} holds something other than {kind} and would be overwritten: name another output with -o."
+            f"{output} holds something other than {kind} and would be overwritten: name another output with {option}."
         )
 
 
@@ -104,14 +115,16 @@ def output_path(output: Output) -> Iterator[Path]:
 def _replacing(path: Path) -> Iterator[Path]:
     # Only the name's beginning: a long name with the rest would be too long for the system.
     stem = f".{path.name[:40]}.{_HOST}-"
-    temporary = path.with_name(f"{stem}{os.getpid()}.part")
-    _remove_remains(path.parent, stem)
+    # A link stays a link: what it points to is replaced.
+    target = path.resolve()
+    temporary = target.with_name(f"{stem}{os.getpid()}.part")
+    _remove_remains(target.parent)
     try:
         yield temporary
         # Without the flush to disk a power cut could leave an empty file under the final name.
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {describe_os_error(error)}.") from error
     finally:
@@ -119,17 +132,17 @@ def _replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _remove_remains(folder: Path, stem: str) -> None:
-    """Remove what killed runs left of this output: temporary files of this machine whose process is no more."""
+@cache
+def _remove_remains(folder: Path) -> None:
+    """Remove the temporary files that killed runs on this machine left in a folder, once a process and folder."""
     if os.name != "posix":
         return  # elsewhere there is no harmless way to ask whether a process lives
     with suppress(OSError):
         for remains in folder.iterdir():
-            if not (remains.name.startswith(stem) and remains.name.endswith(".part")):
-                continue
-            process = remains.name[len(stem) : -len(".part")]
-            if process.isdecimal() and not _is_alive(int(process)):
-                remains.unlink()
+            match = _REMAINS.fullmatch(remains.name)
+            if match and not _is_alive(int(match[1])):
+                with suppress(OSError):
+                    remains.unlink()
 
 
 def _is_alive(process: int) -> bool:

@@ -20,10 +20,13 @@ from torch import Tensor
 
 from facevae.config import ModelConfig
 from facevae.errors import DataError, UsageError
+from facevae.model.device import resolve_device
 from facevae.model.inference import Floats, Images, decode_latents, encode_images
 from facevae.model.latent_space import AttributeDirections
 from facevae.model.vae import VAE
 from facevae.storage.attributes import find_attribute
+from facevae.storage.kinds import WEIGHTS
+from facevae.storage.output import check_output
 from facevae.storage.safetensors_file import read_tensors, write_tensors
 
 FORMAT = "facevae weights"
@@ -63,11 +66,26 @@ class FaceModel:
         return self.vae.config.latent_dim
 
     def encode(self, images: Images) -> tuple[Floats, Floats]:
-        """Return the posterior's `(mean, log_variance)`, each (B, latent_dim), for images (B, S, S, 3) uint8."""
+        """Return the posterior's `(mean, log_variance)`, each (B, latent_dim), for images (B, S, S, 3) uint8.
+
+        Raises:
+            UsageError: the images are of another shape or type.
+        """
+        size = self.image_size
+        if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
+            raise UsageError(
+                f"{self.name} takes images of shape (N, {size}, {size}, 3) and type uint8, not {images.shape} {images.dtype}."
+            )
         return encode_images(self.vae, images)
 
     def decode(self, latents: Floats) -> Images:
-        """Return images (B, S, S, 3) uint8 for latents (B, latent_dim)."""
+        """Return images (B, S, S, 3) uint8 for latents (B, latent_dim).
+
+        Raises:
+            UsageError: the latents are of another width.
+        """
+        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
+            raise UsageError(f"{self.name} takes latents of shape (N, {self.latent_dim}), not {latents.shape}.")
         return decode_latents(self.vae, latents)
 
     def sample(self, count: int, *, seed: int | None = None, temperature: float = 1.0) -> Images:
@@ -84,7 +102,10 @@ class FaceModel:
         """
         index = find_attribute(attribute, self.attribute_names, self.name)
         if self.directions is None:
-            raise DataError(f"{self.name} holds no attribute directions. {REMEDY}")
+            raise DataError(
+                f"{self.name} holds no attribute directions yet, as its training was broken off: "
+                "finish it with facevae train --resume, or take them from latents with --latents."
+            )
         delta: Floats = self.directions.deltas[index]
         check_direction(delta, self.attribute_names[index], self.name)
         return delta
@@ -98,18 +119,23 @@ class FaceModel:
             digest.update(array.tobytes())
         return digest.hexdigest()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the model to `path` as safetensors, atomically.
 
         Raises:
             DataError: the file cannot be written.
+            UsageError: the file holds data of another kind.
         """
+        path = Path(path)
+        check_output(path, kind=WEIGHTS)
         tensors: dict[str, Tensor] = {_PREFIX + name: tensor for name, tensor in self.vae.state_dict().items()}
         metadata: dict[str, Any] = {"model": self.vae.config.to_dict(), "training": dict(self.training)}
+        if self.attribute_names:
+            metadata["attribute_names"] = list(self.attribute_names)
         if self.directions is not None and self.attribute_names:
             tensors[_DIRECTIONS] = torch.from_numpy(self.directions.deltas)
             counts = np.stack([self.directions.positive, self.directions.negative], axis=1)
-            metadata |= {"attribute_names": list(self.attribute_names), "attribute_counts": counts.tolist()}
+            metadata["attribute_counts"] = counts.tolist()
         write_tensors(path, FORMAT, tensors, metadata)
 
     @classmethod
@@ -120,6 +146,8 @@ class FaceModel:
             DataError: the file is missing, damaged, or does not hold facevae weights.
         """
         path = Path(path)
+        if isinstance(device, str):
+            device = resolve_device(device)
         tensors, metadata = read_tensors(path, FORMAT, "VAE weights", REMEDY)
         try:
             config = ModelConfig.from_dict(metadata["model"])

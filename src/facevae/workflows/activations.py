@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facevae.config import ACTIVATIONS_DIRECTORY
-from facevae.errors import DataError
+from facevae.errors import DataError, UsageError
 from facevae.figures.activations import input_picture, layer_picture, overview_picture
 from facevae.figures.picture import image_bytes
 from facevae.model.hooks import face_activations
@@ -51,6 +51,8 @@ def activations(
         DataError: a file is missing, damaged, or cannot be written.
     """
     source, output = as_face(face), Path(output)
+    if output == Path("-"):
+        raise UsageError("Eleven pictures cannot go to standard output: name a folder with -o.")
     model = load_model(weights, device)
     name = face_name(source)
     original = open_image(source, name)

@@ -51,8 +51,10 @@ def as_face(face: StrPath | bytes) -> Face:
     return Path(face) if isinstance(face, str) else face
 
 
-def as_faces(faces: Sequence[StrPath | bytes]) -> list[Face]:
-    """Return faces named by strings as paths."""
+def as_faces(faces: Sequence[StrPath | bytes] | StrPath | bytes) -> list[Face]:
+    """Return faces named by strings as paths; a single one is a list of one."""
+    if isinstance(faces, str | Path | bytes):
+        return [as_face(faces)]
     return [as_face(face) for face in faces]
 
 

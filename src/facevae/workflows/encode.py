@@ -35,7 +35,7 @@ class EncodeResult:
 
 
 def encode(
-    images: Sequence[StrPath] | None = None,
+    images: Sequence[StrPath] | StrPath | None = None,
     output: StrPath | BinaryIO = LATENTS_FILE,
     *,
     faces: StrPath = FACES_FILE,
@@ -60,6 +60,8 @@ def encode(
         MismatchError: the faces are not of the size the weights take.
     """
     output, faces = as_output(output), Path(faces)
+    if isinstance(images, str | Path):
+        images = [images]
     paths = [Path(image) for image in images] if images is not None else None
     model = load_model(weights, device)
     sources = [Path(model.name), *(paths if paths is not None else [faces])]

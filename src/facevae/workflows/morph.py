@@ -70,7 +70,7 @@ def parse_steps(text: str) -> tuple[float, ...]:
 
 
 def morph(
-    faces: Sequence[StrPath | bytes],
+    faces: Sequence[StrPath | bytes] | StrPath | bytes,
     attribute: str = DEFAULT_ATTRIBUTE,
     output: StrPath | BinaryIO | None = None,
     *,
@@ -101,16 +101,16 @@ def morph(
         MismatchError: the latents were made by other weights.
         UsageError: there is no such attribute, or a value is out of range.
     """
-    if not faces:
+    sources = as_faces(faces)
+    if not sources:
         raise UsageError("There is no face to morph: name at least one image file.")
     multipliers = parse_steps(steps) if isinstance(steps, str) else tuple(float(step) for step in steps)
     if not multipliers or not all(math.isfinite(step) for step in multipliers):
         raise UsageError(f"Cannot morph by the steps {list(multipliers)}: give at least one finite number.")
-    sources = as_faces(faces)
     target, picture_format = _resolve_output(as_output(output) if output is not None else None, picture_format)
-    if len(faces) * len(multipliers) > _MAX_TILES:
+    if len(sources) * len(multipliers) > _MAX_TILES:
         raise UsageError(
-            f"{len(faces)} faces at {len(multipliers)} steps do not fit into one picture: name fewer, or fewer steps."
+            f"{len(sources)} faces at {len(multipliers)} steps do not fit into one picture: name fewer, or fewer steps."
         )
     check_output(target, inputs=[face for face in sources if isinstance(face, Path)])
     model = load_model(weights, device)

@@ -35,7 +35,7 @@ class ReconstructResult:
 
 
 def reconstruct(
-    images: Sequence[StrPath] | None = None,
+    images: Sequence[StrPath] | StrPath | None = None,
     output: StrPath | BinaryIO = RECONSTRUCTIONS_FILE,
     *,
     count: int = RECONSTRUCT_COUNT,
@@ -63,6 +63,8 @@ def reconstruct(
         UsageError: a value is out of range.
     """
     output = as_output(output)
+    if isinstance(images, str | Path):
+        images = [images]
     paths = [Path(image) for image in images] if images is not None else None
     if paths is not None and not paths:
         raise UsageError("There is no face to reconstruct: name image files, or send paths to standard input.")

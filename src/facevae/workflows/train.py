@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def train(
 ) -> TrainResult:
     """Train a VAE on `faces.h5` and write weights, checkpoint, loss history and loss plot.
 
-    Ctrl-C or SIGTERM ends the training after the current step and keeps what was trained; a second one breaks off at once.
+    Ctrl-C or SIGTERM ends the training after the current step and keeps what was trained; a second one skips the attribute
+    directions, a third breaks off at once.
 
     Args:
         faces: the prepared faces.
@@ -79,7 +81,8 @@ def train(
         seed: of the initial weights, the order of the images and the noise.
         split: which images to train on: train, valid, test or all.
         device: auto, cpu, cuda or mps.
-        resume: go on from the checkpoint; an option may then repeat the checkpoint's value but, `epochs` aside, not change it.
+        resume: go on from the checkpoint, or finish what a killed run left undone. `epochs` and `learning_rate` may then change;
+            any other option may only repeat the checkpoint's value.
         report: is called with progress and notices.
 
     Every option left at None has the default of `TrainConfig` or `ModelConfig`, or the checkpoint's value.
@@ -119,9 +122,14 @@ def train(
             if kept:
                 report(Notice(f"The earlier training is kept as {kept.weights} (and the files beside it)."))
         with deferred_interruption() as interruption:
-            run.train(interruption)
+            if not run.only_finish():
+                run.train(interruption)
             run.finish(interruption)
         return run.result()
+
+
+_MAY_CHANGE = ("epochs", "learning_rate")
+"""What a resumed training may be asked for anew."""
 
 
 def _given(**options: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -142,7 +150,7 @@ def _find_checkpoint(files: TrainFiles, faces: Faces, options: dict[str, Any]) -
         )
     had = {**checkpoint.train.to_dict(), **checkpoint.model.to_dict()}
     for name, value in options.items():
-        if name != "epochs" and value != had[name]:
+        if name not in _MAY_CHANGE and value != had[name]:
             raise UsageError(
                 f"{files.checkpoint} was trained with {name.replace('_', ' ')} {had[name]}, not {value}: resume without "
                 "that option, or start a new training without --resume."
@@ -191,14 +199,28 @@ class _Run:
             )
         return torch.from_numpy(self._faces.images_of("valid"))
 
+    def only_finish(self) -> bool:
+        """Return whether all epochs are done and just the last files are missing, as after a kill between the two.
+
+        Raises:
+            UsageError: nothing is missing.
+        """
+        trainer = self._trainer
+        if trainer.epoch < self._config.epochs:
+            return False
+        with suppress(DataError):
+            model = FaceModel.load(self._files.weights)
+            whole = model.directions is not None or self._faces.attributes is None
+            if whole and self._files.plot.exists() and model.hash() == FaceModel(trainer.vae).hash():
+                raise UsageError(
+                    f"{self._files.checkpoint} has been trained for {trainer.epoch} epochs already: "
+                    f"ask for more with --epochs, such as --epochs {trainer.epoch + 10}."
+                )
+        return True
+
     def train(self, interruption: Interruption) -> None:
         """Train to the last epoch or to an interruption; checkpoints by time and after every epoch."""
         trainer = self._trainer
-        if trainer.epoch >= self._config.epochs:
-            raise UsageError(
-                f"{self._files.checkpoint} has been trained for {trainer.epoch} epochs already: "
-                f"ask for more with --epochs, such as --epochs {trainer.epoch + 10}."
-            )
         interval = max(1, trainer.steps_per_epoch // _POINTS_PER_EPOCH)
         images, clock = 0, time.monotonic()
         while trainer.epoch < self._config.epochs and not interruption.requested:
@@ -213,6 +235,7 @@ class _Run:
                     clock = time.monotonic()
                 elif now - self._saved_at > CHECKPOINT_SECONDS:
                     self._save_checkpoint()
+                    clock = time.monotonic()
 
     def _record_train(self, images_per_second: float) -> None:
         trainer = self._trainer
@@ -238,14 +261,16 @@ class _Run:
         )
 
     def _check_finite(self, loss: MeanLoss) -> None:
-        if math.isfinite(loss.total):
-            return
+        if not math.isfinite(loss.total):
+            raise self._not_finite()
+
+    def _not_finite(self) -> TrainingError:
         kept = (
             f"the state before is in {self._files.checkpoint}"
             if self._files.checkpoint.exists()
             else "no checkpoint had been written yet"
         )
-        raise TrainingError(
+        return TrainingError(
             f"The loss is no longer finite after {self._trainer.epochs_done:.2f} epochs ({kept}): "
             f"try a lower learning rate than {self._config.learning_rate:g}."
         )
@@ -264,6 +289,8 @@ class _Run:
         self._save_weights()
 
     def _save_checkpoint(self) -> None:
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self._trainer.vae.parameters()):
+            raise self._not_finite()  # the last step ruined the weights after their loss was read
         save_checkpoint(
             self._files.checkpoint,
             self._trainer,
@@ -274,7 +301,7 @@ class _Run:
         self._saved_at = time.monotonic()
 
     def _save_weights(self) -> None:
-        names = self._faces.attribute_names if self._directions is not None else ()
+        names = self._faces.attribute_names
         model = FaceModel(self._trainer.vae, self._training_record(), names, self._directions)
         model.save(self._files.weights)
         write_history(self._files.history, self._history)
@@ -288,10 +315,12 @@ class _Run:
         self._save_weights()
         self._write_plot()
         if self._trainer.epoch < self._config.epochs:
-            self._report(Notice("Interrupted: keeping what was trained, and finding the attribute directions."))
+            self._report(Notice("Interrupted: keeping what was trained."))
         self._directions = self._find_directions(lambda: interruption.count > 1)
         if self._directions is not None:
             self._save_weights()
+        elif self._faces.attributes is not None:
+            self._report(Notice("The attribute directions were not computed: facevae train --resume computes them."))
 
     def _find_directions(self, stop: Callable[[], bool]) -> AttributeDirections | None:
         """Encode the training images and return the directions of their attributes; None without attributes or on `stop`."""

@@ -80,7 +80,7 @@ def umap(
     check_plot_name(output_name(output))
     check_output(output, inputs=[latents])
     if coordinates is not None:
-        check_output(coordinates, inputs=[latents], kind=COORDINATES)
+        check_output(coordinates, inputs=[latents], kind=COORDINATES, option="--coordinates")
         if coordinates == output:
             raise UsageError(f"{output} cannot hold both the picture and the coordinates: name two files.")
     with Latents(latents) as opened:
