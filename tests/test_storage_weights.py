@@ -570,7 +570,8 @@ def test_arrays_of_the_wrong_shape() -> None:
     with pytest.raises(UsageError) as error:
         model.encode(np.zeros((2, 64, 64, 3), dtype=np.uint8))
     assert (
-        str(error.value) == "the model takes images of shape (N, 16, 16, 3) and type uint8, not (2, 64, 64, 3) uint8."
+        str(error.value)
+        == f"{model.name} takes images of shape (N, 16, 16, 3) and type uint8, not (2, 64, 64, 3) uint8."
     )
     with pytest.raises(UsageError) as error:
         model.decode(np.zeros((2, 3), dtype=np.float32))
