@@ -107,13 +107,13 @@ def test_a_folder_with_faces_of_others_is_refused(workspace: Path) -> None:
 @pytest.mark.parametrize("name", ["faces.h5", "vae.safetensors", "latents.h5"])
 def test_a_folder_where_someone_works_is_refused(workspace: Path, name: str) -> None:
     """The demo would replace their faces and latents by its own."""
-    Path("work").mkdir()
-    Path("work", name).write_bytes(b"months of work")
-    message = f"work holds a {name} that is not the demo's: name another folder with --out."
-    assert refusal("demo", "--out", "work", "--count", 100, code=2) == message
-    assert refusal("demo", "--out", "./work/", code=2) == message
-    assert files("work") == [name]
-    assert Path("work", name).read_bytes() == b"months of work"
+    Path("study").mkdir()
+    Path("study", name).write_bytes(b"months of work")
+    message = f"study holds a {name} that is not the demo's: name another folder with --out."
+    assert refusal("demo", "--out", "study", "--count", 100, code=2) == message
+    assert refusal("demo", "--out", "./study/", code=2) == message
+    assert files("study") == [name]
+    assert Path("study", name).read_bytes() == b"months of work"
 
 
 def test_the_current_folder_is_refused_too(workspace: Path, latents_file: Path) -> None:
