@@ -29,7 +29,7 @@ _CHUNK_IMAGES = 128
 _READ_IMAGES = 4096
 
 
-class FacesWriter(hdf5.Closing):
+class FacesWriter(hdf5.Writer):
     """Writes a `faces.h5` image by image batch, so that memory does not grow with the number of faces."""
 
     def __init__(
@@ -43,23 +43,15 @@ class FacesWriter(hdf5.Closing):
         source: str,
         facevae_version: str,
     ) -> None:
-        self._file = h5py.File(path, "w")
-        attributes = self._file.attrs
-        attributes["format"] = FORMAT
-        attributes["format_version"] = hdf5.FORMAT_VERSION
-        attributes["complete"] = False
-        attributes["image_size"] = image_size
-        attributes["resize_rule"] = resize_rule
-        attributes["split_rule"] = split_rule
-        attributes["source"] = source
-        attributes["facevae_version"] = facevae_version
+        record = {
+            "image_size": image_size,
+            "resize_rule": resize_rule,
+            "split_rule": split_rule,
+            "source": source,
+            "facevae_version": facevae_version,
+        }
+        super().__init__(path, FORMAT, attribute_names, record, with_split=True)
         self._images = hdf5.growing(self._file, "images", (image_size, image_size, 3), np.uint8, _CHUNK_IMAGES)
-        self._names = hdf5.growing(self._file, "names", (), hdf5.STRING, 4096)
-        self._split = hdf5.growing(self._file, "split", (), np.uint8, 65536)
-        self._attributes: h5py.Dataset | None = None
-        if attribute_names:
-            attributes.create("attribute_names", list(attribute_names), dtype=hdf5.STRING)
-            self._attributes = hdf5.growing(self._file, "attributes", (len(attribute_names),), np.int8, 4096)
         self._digests = {name: hashlib.sha256() for name in ("images", "split", "attributes")}
 
     def append(
@@ -71,10 +63,8 @@ class FacesWriter(hdf5.Closing):
     ) -> None:
         """Add images (B, S, S, 3), their names and splits (B), and their attributes (B, A) if the file has any."""
         hdf5.append(self._images, images)
-        hdf5.append(self._names, names)
-        hdf5.append(self._split, split)
+        self._append_companions(names, split, attributes)
         if self._attributes is not None and attributes is not None:
-            hdf5.append(self._attributes, attributes)
             self._digests["attributes"].update(np.ascontiguousarray(attributes).data)
         self._digests["images"].update(np.ascontiguousarray(images).data)
         self._digests["split"].update(np.ascontiguousarray(split).data)
@@ -83,7 +73,7 @@ class FacesWriter(hdf5.Closing):
         """Mark the file complete and return its fingerprint."""
         fingerprint = hashlib.sha256(b"".join(digest.digest() for digest in self._digests.values())).hexdigest()
         self._file.attrs["fingerprint"] = fingerprint
-        self._file.attrs["complete"] = True
+        self._complete()
         return fingerprint
 
 

@@ -96,6 +96,42 @@ class Closing:
         self.close()
 
 
+class Writer(Closing):
+    """A new HDF5 file of one of facevae's formats: not complete until `finish`, with the columns that all of them share.
+
+    These are `names`, and, where wanted, `split` and `attributes`.
+    """
+
+    def __init__(
+        self, path: Path, format_name: str, attribute_names: Sequence[str], record: dict[str, Any], *, with_split: bool
+    ) -> None:
+        self._file = h5py.File(path, "w")
+        attributes = self._file.attrs
+        attributes["format"] = format_name
+        attributes["format_version"] = FORMAT_VERSION
+        attributes["complete"] = False
+        for name, value in record.items():
+            attributes[name] = value
+        self._names = growing(self._file, "names", (), STRING, 4096)
+        self._split = growing(self._file, "split", (), np.uint8, 65536) if with_split else None
+        self._attributes: h5py.Dataset | None = None
+        if attribute_names:
+            attributes.create("attribute_names", list(attribute_names), dtype=STRING)
+            self._attributes = growing(self._file, "attributes", (len(attribute_names),), np.int8, 4096)
+
+    def _append_companions(
+        self, names: list[str], split: NDArray[np.uint8] | None, attributes: NDArray[np.int8] | None
+    ) -> None:
+        append(self._names, names)
+        if self._split is not None and split is not None:
+            append(self._split, split)
+        if self._attributes is not None and attributes is not None:
+            append(self._attributes, attributes)
+
+    def _complete(self) -> None:
+        self._file.attrs["complete"] = True
+
+
 class Reader(Closing):
     """An HDF5 file of one of facevae's formats, open for reading; a subclass names the format and loads what it needs."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +20,7 @@ FORMAT = "facevae latents"
 REMEDY = "Make one with: facevae encode > latents.h5"
 
 
-class LatentsWriter(hdf5.Closing):
+class LatentsWriter(hdf5.Writer):
     """Writes a `latents.h5` batch by batch."""
 
     def __init__(
@@ -35,22 +34,14 @@ class LatentsWriter(hdf5.Closing):
         faces_fingerprint: str,
         facevae_version: str,
     ) -> None:
-        self._file = h5py.File(path, "w")
-        attributes = self._file.attrs
-        attributes["format"] = FORMAT
-        attributes["format_version"] = hdf5.FORMAT_VERSION
-        attributes["complete"] = False
-        attributes["weights_hash"] = weights_hash
-        attributes["faces_fingerprint"] = faces_fingerprint
-        attributes["facevae_version"] = facevae_version
+        record = {
+            "weights_hash": weights_hash,
+            "faces_fingerprint": faces_fingerprint,
+            "facevae_version": facevae_version,
+        }
+        super().__init__(path, FORMAT, attribute_names, record, with_split=with_split)
         self._mean = hdf5.growing(self._file, "mean", (latent_dim,), np.float32, 256)
         self._log_variance = hdf5.growing(self._file, "log_variance", (latent_dim,), np.float32, 256)
-        self._names = hdf5.growing(self._file, "names", (), hdf5.STRING, 4096)
-        self._split = hdf5.growing(self._file, "split", (), np.uint8, 65536) if with_split else None
-        self._attributes: h5py.Dataset | None = None
-        if attribute_names:
-            attributes.create("attribute_names", list(attribute_names), dtype=hdf5.STRING)
-            self._attributes = hdf5.growing(self._file, "attributes", (len(attribute_names),), np.int8, 4096)
 
     def append(
         self,
@@ -63,15 +54,11 @@ class LatentsWriter(hdf5.Closing):
         """Add posteriors (B, latent_dim) with their names, and their splits and attributes if the file has them."""
         hdf5.append(self._mean, mean)
         hdf5.append(self._log_variance, log_variance)
-        hdf5.append(self._names, names)
-        if self._split is not None and split is not None:
-            hdf5.append(self._split, split)
-        if self._attributes is not None and attributes is not None:
-            hdf5.append(self._attributes, attributes)
+        self._append_companions(names, split, attributes)
 
     def finish(self) -> None:
         """Mark the file complete."""
-        self._file.attrs["complete"] = True
+        self._complete()
 
 
 class Latents(hdf5.Reader):

@@ -86,6 +86,18 @@ def _check_kind(output: Path, kind: str, option: str) -> None:
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be made a folder: {describe_os_error(error)}.") from error
+
+
 def as_output(output: str | Output) -> Output:
     """Return an output named by a string as a path."""
     return Path(output) if isinstance(output, str) else output

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facevae.config import ACTIVATIONS_DIRECTORY
-from facevae.errors import DataError, UsageError
+from facevae.errors import UsageError
 from facevae.figures.activations import input_picture, layer_picture, overview_picture
 from facevae.figures.picture import image_bytes
 from facevae.model.hooks import face_activations
 from facevae.model.inference import to_images, to_tensor
 from facevae.progress import Progress, Report, silent
 from facevae.storage.images import load_face, open_image
-from facevae.storage.output import StrPath, check_output, describe_os_error, write_bytes
+from facevae.storage.output import StrPath, check_output, make_folder, write_bytes
 from facevae.workflows.common import as_face, face_name, load_model
 
 
@@ -70,10 +70,7 @@ def activations(
     for number, layer in enumerate(layers, start=1):
         pictures[f"{number:02}-{layer.name}"] = layer_picture(layer.title, maps[layer.name])
         report(Progress("activations", number, len(layers), "layers"))
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{output} cannot be made a folder: {describe_os_error(error)}.") from error
+    make_folder(output)
     paths = {key: output / f"{key}.png" for key in pictures}
     for path in paths.values():
         check_output(path, inputs=[source] if isinstance(source, Path) else [])

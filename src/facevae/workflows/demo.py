@@ -9,14 +9,14 @@ from pathlib import Path
 
 from facevae.config import DEMO_DIRECTORY, DEMO_FACES, FACES_FILE, LATENTS_FILE, WEIGHTS_FILE
 from facevae.drawing import MARKER_NAME, write_drawn_faces
-from facevae.errors import DataError, UsageError
+from facevae.errors import UsageError
 from facevae.figures.canvas import Grid, draw_grid
 from facevae.figures.gallery import GalleryItem, gallery_page
 from facevae.figures.picture import image_bytes
 from facevae.progress import Notice, Report, silent
 from facevae.storage.faces import Faces
 from facevae.storage.images import open_image
-from facevae.storage.output import StrPath, describe_os_error, write_bytes
+from facevae.storage.output import StrPath, make_folder, write_bytes
 from facevae.workflows.activations import activations
 from facevae.workflows.encode import encode
 from facevae.workflows.morph import morph
@@ -81,10 +81,7 @@ def demo(
     out = Path(out)
     _refuse_workspace(out)
     started = time.monotonic()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out} cannot be made a folder: {describe_os_error(error)}.") from error
+    make_folder(out)
     run = _Demo(out, seed, device, report)
     run.make_data(count)
     run.train(EPOCHS if epochs is None else epochs)

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facevae.config import SAMPLE_COUNT, SAMPLES_DIRECTORY, SAMPLES_FILE
-from facevae.errors import DataError, UsageError
+from facevae.errors import UsageError
 from facevae.figures.canvas import enlarge
 from facevae.figures.faces import sample_grid
 from facevae.figures.picture import check_image_name, image_bytes
 from facevae.progress import Report, silent
-from facevae.storage.output import StrPath, as_output, check_output, describe_os_error, output_name, write_bytes
+from facevae.storage.output import StrPath, as_output, check_output, make_folder, output_name, write_bytes
 from facevae.workflows.common import load_model, tile_size
 
 _MAX_COUNT = 100_000
@@ -88,10 +88,7 @@ def sample(
 
 
 def _write_separate(folder: Path, faces: NDArray[np.uint8], side: int) -> tuple[Path, ...]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be made a folder: {describe_os_error(error)}.") from error
+    make_folder(folder)
     digits = max(2, len(str(len(faces))))
     paths = []
     for number, face in enumerate(faces, start=1):
