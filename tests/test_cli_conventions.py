@@ -76,6 +76,8 @@ def test_devices_that_do_not_exist(name: str, faces_file: Path, weights_file: Pa
 
     face = put_pictures(Path("faces"), 1)[0]
     arguments = [name, *([str(face)] if required(name) else []), *(["-o", "z.h5"] if name == "encode" else [])]
+    if name == "info":
+        arguments += ["--system"]
     if name == "train":
         arguments += ["-o", "new.safetensors"]
     before = files()
@@ -104,7 +106,7 @@ def test_behind_each_command_stands_a_function_of_the_library(name: str) -> None
     spoken = {"quiet", "as_json"}
     options = set(inspect.signature(getattr(sys.modules[f"facevae.cli.{name}"], name)).parameters) - spoken
     parameters = set(inspect.signature(function).parameters) - {"report"}
-    renamed = {"info": {"file": "path", "size": ""}, "activations": {}, "umap": {}}.get(name, {})
+    renamed = {"info": {"file": "path", "size": "", "system": "", "device": ""}}.get(name, {})
     assert {renamed.get(option, option) for option in options} - {""} == parameters
 
 
@@ -254,6 +256,30 @@ def test_a_terminal_shows_a_bar_and_keeps_the_notices(clock: Clock) -> None:
     assert "━" in text
     assert "Something to know." in text
     assert "images/s 679" in text
+
+
+@pytest.mark.usefixtures("_terminal")
+def test_a_terminal_of_80_columns_shows_the_time_left(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is cut off is the last figures, never the time that a long training still takes."""
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal(io.BytesIO(), encoding="utf-8")
+    figures = {
+        "epoch": 1.5,
+        "loss": 123.456,
+        "images/s": 12345.6,
+        "KL": 12.3,
+        "active units": 21,
+        "reconstruction": 99.0,
+    }
+    with mock.patch.object(sys, "stderr", stream), console.Reporter() as report:
+        for done in (0, 1000, 2000):
+            report(Progress("train", done, 65_000, "steps", figures))
+            clock.now += 600.0
+        stream.flush()
+    data: bytes = stream.buffer.getvalue()  # type: ignore[attr-defined]
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", data.decode())
+    assert "2000/65000" in text
+    assert "10:30:00 left epoch 1.50  loss 123.46" in text
 
 
 @pytest.mark.usefixtures("_terminal")

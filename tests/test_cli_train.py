@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,7 +41,7 @@ def test_what_it_says(faces_file: Path, workspace: Path) -> None:
     lines = outcome.stderr.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("epoch 1/1: train loss ")
-    assert "; valid loss " in lines[0]
+    assert re.search(r"; valid loss [\d.]+ \(reconstruction [\d.]+, KL [\d.]+, [0-3] active units\)$", lines[0])
     assert succeed("train", *TINY, "-e", 1, "-q").stderr == ""
 
 
@@ -51,6 +54,8 @@ def test_json_and_options(faces_file: Path, workspace: Path) -> None:
     assert found["paths"] == ["runs.safetensors", "runs.history.csv", "runs.loss.png"]
     assert found["epochs"] == 1
     assert found["interrupted"] is False
+    assert (found["stopped"], found["best_epoch"]) == ("done", None)
+    assert found["valid_loss"]["active_units"] in range(4)
     assert found["train_loss"]["split"] == "train"
     assert found["valid_loss"]["loss"] == pytest.approx(
         found["valid_loss"]["reconstruction"] + 0.5 * found["valid_loss"]["kl"], rel=1e-4
@@ -92,6 +97,30 @@ def test_resume_and_the_earlier_training(faces_file: Path, workspace: Path) -> N
             "A latent dimension of 0 is out of range: use a whole number from 1 to 65536 (reference: 200).",
         ),
         (["--device", "tpu"], "There is no device tpu: use one of auto, cpu, cuda, mps."),
+        (["--schedule", "linear"], "There is no schedule linear: use one of constant, cosine."),
+        (
+            ["--warmup", "3", "-e", "2"],
+            "A warm-up of 3.0 epochs is out of range: use a number from 0 up to the 2 of the training.",
+        ),
+        (
+            ["--patience", "-1"],
+            "A patience of -1 epochs is out of range: use a whole number from 1, or 0 for none.",
+        ),
+        (
+            ["--max-time", "5 minutes"],
+            "A time of 5 minutes is not understood: use 90s, 30m, 1.5h or 1h30m, or seconds.",
+        ),
+        (["--max-time", "0s"], "A time of 0s is out of range: use more than 0 seconds."),
+        (
+            ["--log", "-"],
+            "A training log cannot go to standard output, which carries the results: name a file with --log.",
+        ),
+        (["--log", "faces.h5"], "faces.h5 is another file of this training: name another log with --log."),
+        (
+            ["--log", "vae.checkpoint.safetensors"],
+            "vae.checkpoint.safetensors is another file of this training: name another log with --log.",
+        ),
+        (["--log", "."], ". is a folder: name a file to write to."),
         (["-o", "weights.h5"], "Cannot write weights to weights.h5: their name must end in .safetensors."),
         (["-o", "faces.h5"], "faces.h5 is an input and would be overwritten: name another output with -o."),
     ],
@@ -164,3 +193,74 @@ def test_an_interruption_keeps_the_weights_and_leaves_with_130(
     ]
     assert FaceModel.load("vae.safetensors").directions is not None
     assert succeed("train", "--resume", "-q", "--json").json["epochs"] == 3
+
+
+def test_a_time_limit_leaves_with_0(faces_file: Path, workspace: Path) -> None:
+    outcome = succeed("train", *TINY, "-e", 3, "--max-time", "0.000001s", "--json")
+    assert (outcome.json["epochs"], outcome.json["stopped"], outcome.json["interrupted"]) == (0.5, "max time", False)
+    assert outcome.stderr.splitlines() == [
+        "The time of 1e-06s is up after 0.50 of 3 epochs: facevae train --resume goes on."
+    ]
+    assert FaceModel.load("vae.safetensors").directions is not None
+    resumed = succeed("train", "--resume", "--json", "-q").json
+    assert (resumed["epochs"], resumed["stopped"]) == (3, "done")
+
+
+def test_patience_leaves_with_0(faces_file: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facevae.model.training import evaluate_loss
+    from facevae.workflows import training_run
+
+    losses = iter([3.0, 4.0, 5.0])
+    monkeypatch.setattr(
+        training_run,
+        "evaluate_loss",
+        lambda *arguments, **options: evaluate_loss(*arguments, **options)._replace(total=next(losses)),
+    )
+    outcome = succeed("train", *TINY, "-e", 9, "--patience", 2, "--json")
+    assert (outcome.json["epochs"], outcome.json["stopped"], outcome.json["best_epoch"]) == (3, "patience", 1)
+    assert outcome.stderr.splitlines()[-2:] == [
+        "No lower loss on valid for 2 epochs: stopped after 3 of 9.",
+        "The weights are those of epoch 1, with the lowest loss on valid.",
+    ]
+    assert refusal("train", "--resume", code=2) == (
+        "vae.checkpoint.safetensors ends at epoch 3, 2 after the lowest loss on valid, with a patience of 2: go on with a "
+        "higher --patience, such as --patience 12, or with --patience 0 to the last epoch."
+    )
+
+
+def test_patience_without_a_valid_split(faces_without_attributes: Path, workspace: Path) -> None:
+    assert refusal("train", "--faces", "plain.h5", "--patience", 3, code=2) == (
+        "plain.h5 has no valid split, whose loss --patience watches: train without --patience."
+    )
+    assert files() == ["plain.h5"]
+
+
+def test_a_log_beside_the_result(faces_file: Path, workspace: Path) -> None:
+    outcome = succeed("train", *TINY, "-e", 1, "--log", "run.jsonl", "--schedule", "cosine", "--warmup", 0.25)
+    assert outcome.lines == FILES
+    found = [json.loads(line) for line in Path("run.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in found] == ["start", "train", "train", "valid", "checkpoint", "end"]
+    assert (found[0]["train"]["schedule"], found[0]["train"]["warmup"]) == ("cosine", 0.25)
+    Path("notes.txt").write_text("mine\n")
+    assert refusal("train", "--log", "notes.txt", code=2) == (
+        "notes.txt holds something other than a training log: name another file with --log."
+    )
+    assert Path("notes.txt").read_text() == "mine\n"
+
+
+def test_tensorboard_without_the_package(faces_file: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert refusal("train", "--tensorboard", "board", code=2) == (
+        "--tensorboard needs the package tensorboard: pip install 'facevae[tensorboard]'"
+    )
+    assert files() == ["faces.h5"]
+
+
+def test_tensorboard_as_an_option(faces_file: Path, workspace: Path) -> None:
+    pytest.importorskip("tensorboard")
+    outcome = succeed("train", *TINY, "-e", 1, "--tensorboard", "board", "-q")
+    assert (outcome.lines, outcome.stderr) == (FILES, "")
+    assert [name.startswith("events.out.tfevents.") for name in files("board")] == [True]
+    assert refusal("train", *TINY, "-e", 1, "--tensorboard", "board", code=2) == (
+        "board holds the TensorBoard events of an earlier training: name another folder with --tensorboard, or remove it."
+    )

@@ -30,6 +30,10 @@ def test_defaults_are_the_reference() -> None:
         "kl_weight": 1.0,
         "seed": 0,
         "split": "train",
+        "schedule": "constant",
+        "warmup": None,
+        "patience": 0,
+        "precision": "auto",
     }
 
 
@@ -106,6 +110,21 @@ def test_model_config_refuses(values: dict[str, Any], message: str) -> None:
         ({"kl_weight": float("nan")}, "A KL weight of nan is out of range: use a number from 0 on."),
         ({"seed": -1}, "A seed of -1 is out of range: use a whole number from 0 to 2^63 - 1."),
         ({"seed": 2**63}, f"A seed of {2**63} is out of range: use a whole number from 0 to 2^63 - 1."),
+        ({"schedule": "linear"}, "There is no schedule linear: use one of constant, cosine."),
+        (
+            {"warmup": -1.0},
+            "A warm-up of -1.0 epochs is out of range: use a number from 0 up to the 10 of the training.",
+        ),
+        (
+            {"warmup": 4, "epochs": 4},
+            "A warm-up of 4 epochs is out of range: use a number from 0 up to the 4 of the training.",
+        ),
+        (
+            {"warmup": float("nan")},
+            "A warm-up of nan epochs is out of range: use a number from 0 up to the 10 of the training.",
+        ),
+        ({"patience": -1}, "A patience of -1 epochs is out of range: use a whole number from 1, or 0 for none."),
+        ({"patience": 1.5}, "The patience 1.5 is not a whole number."),
         ({"split": "dev"}, "There is no split dev: use one of train, valid, test, all."),
     ],
 )

@@ -327,14 +327,14 @@ def test_streams_are_never_refused(tmp_path: Path) -> None:
 def test_history_is_a_table_with_every_point(tmp_path: Path) -> None:
     points = [
         HistoryPoint(0.5, "train", 123.456789012, 100.0, 23.456789012, 1e-9, 98765.4321),
-        HistoryPoint(1.0, "valid", 1.0, 0.5, 0.5, 0.25, 0.0),
+        HistoryPoint(1.0, "valid", 1.0, 0.5, 0.5, 0.25, 0.0, 17),
     ]
     path = tmp_path / "vae.history.csv"
     write_history(path, points)
     assert path.read_text() == (
-        "epoch,split,loss,reconstruction,kl,mse,images_per_second\n"
-        "0.5,train,123.4568,100,23.45679,1e-09,98765.43\n"
-        "1,valid,1,0.5,0.5,0.25,0\n"
+        "epoch,split,loss,reconstruction,kl,mse,images_per_second,active_units\n"
+        "0.5,train,123.4568,100,23.45679,1e-09,98765.43,\n"
+        "1,valid,1,0.5,0.5,0.25,0,17\n"
     )
 
 

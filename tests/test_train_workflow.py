@@ -28,7 +28,7 @@ from facevae.storage.checkpoint import load_checkpoint
 from facevae.storage.faces import Faces
 from facevae.storage.training_files import TrainFiles
 from facevae.storage.weights import FaceModel
-from facevae.workflows import train as train_workflow
+from facevae.workflows import training_run
 from facevae.workflows.interruption import Interruption, deferred_interruption
 from facevae.workflows.train import TrainResult, train
 from support import ATTRIBUTE_NAMES, Recorder, same_state, write_faces
@@ -36,7 +36,7 @@ from support import ATTRIBUTE_NAMES, Recorder, same_state, write_faces
 TINY: dict[str, Any] = {"channels": 4, "latent_dim": 5, "batch_size": 12, "device": "cpu", "seed": 2}
 """40 train images in batches of 12 make four steps an epoch."""
 OUTPUTS = ["vae.checkpoint.safetensors", "vae.history.csv", "vae.loss.png", "vae.safetensors"]
-COLUMNS = ["epoch", "split", "loss", "reconstruction", "kl", "mse", "images_per_second"]
+COLUMNS = ["epoch", "split", "loss", "reconstruction", "kl", "mse", "images_per_second", "active_units"]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,7 @@ def refusal(kind: type[FacevaeError], *arguments: Path, **options: Any) -> str:
 def test_training_writes_its_four_files(unbroken: TrainResult) -> None:
     assert sorted(path.name for path in unbroken.files.weights.parent.iterdir()) == OUTPUTS
     assert (unbroken.epochs, unbroken.interrupted) == (3.0, False)
+    assert (unbroken.stopped, unbroken.best_epoch) == ("done", None)
     assert unbroken.seconds > 0
 
 
@@ -100,6 +101,7 @@ def test_history_has_the_points_of_every_epoch(unbroken: TrainResult) -> None:
         assert numbers["loss"] == pytest.approx(numbers["reconstruction"] + numbers["kl"], rel=1e-5)
         assert numbers["reconstruction"] == pytest.approx(2000 * numbers["mse"], rel=1e-5)
         assert (numbers["images_per_second"] > 0) == (row["split"] == "train")
+        assert numbers["active_units"] in range(TINY["latent_dim"] + 1)
     assert unbroken.train_loss is not None
     assert unbroken.valid_loss is not None
     last = {row["split"]: float(row["loss"]) for row in rows}
@@ -142,6 +144,9 @@ def test_weights_carry_the_record_of_the_training(unbroken: TrainResult, faces: 
         "kl_weight": 1.0,
         "seed": 2,
         "split": "train",
+        "schedule": "constant",
+        "warmup": 0.0,
+        "patience": 0,
         "epochs_done": 3.0,
         "images_in_split": 40,
         "device": "cpu",
@@ -152,6 +157,8 @@ def test_weights_carry_the_record_of_the_training(unbroken: TrainResult, faces: 
     assert training["versions"]["torch"] == torch.__version__
     assert unbroken.valid_loss is not None
     assert training["losses"]["valid"]["loss"] == unbroken.valid_loss.loss
+    assert training["losses"]["valid"]["active_units"] == unbroken.valid_loss.active_units
+    assert "epochs_trained" not in training
 
 
 def test_events_tell_of_steps_epochs_and_directions(faces: Path, output: Path) -> None:
@@ -159,7 +166,7 @@ def test_events_tell_of_steps_epochs_and_directions(faces: Path, output: Path) -
     train(faces, output, epochs=2, report=recorder, **TINY)
     steps = [event for event in recorder.progress if event.stage == "train"]
     assert [(event.done, event.total, event.unit) for event in steps] == [(done, 8, "steps") for done in range(1, 9)]
-    assert set(steps[0].values) == {"epoch", "loss", "reconstruction", "KL", "images/s"}
+    assert set(steps[0].values) == {"epoch", "loss", "reconstruction", "KL", "images/s", "active units"}
     last = recorder.progress[-1]
     assert (last.stage, last.done, last.total) == ("attribute directions", 40, 40)
     assert len(recorder.notices) == 2
@@ -203,6 +210,8 @@ def test_a_finished_training_asks_for_more_epochs(faces: Path, output: Path) -> 
         ("kl_weight", 0.5, "kl weight 1.0, not 0.5"),
         ("seed", 0, "seed 2, not 0"),
         ("split", "all", "split train, not all"),
+        ("schedule", "cosine", "schedule constant, not cosine"),
+        ("warmup", 0.5, "warmup 0.0, not 0.5"),
     ],
 )
 def test_resuming_with_another_option(
@@ -414,6 +423,7 @@ def test_an_interrupted_training_keeps_its_work_and_goes_on(
     halted = train(faces, output, epochs=3, report=interrupting(at, number=number), **TINY)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert halted.interrupted
+    assert halted.stopped == "interrupted"
     # The signal comes while a step is being reported, and no other step follows.
     assert halted.epochs == at / 4
     model = FaceModel.load(output)
@@ -576,7 +586,7 @@ def test_a_killed_process_can_be_resumed(faces: Path, output: Path, unbroken: Tr
 def test_checkpoints_are_also_written_by_time(
     faces: Path, output: Path, monkeypatch: pytest.MonkeyPatch, unbroken: TrainResult
 ) -> None:
-    monkeypatch.setattr(train_workflow, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(training_run, "CHECKPOINT_SECONDS", -1.0)
     checkpoint = TrainFiles(output).checkpoint
     positions: list[tuple[int, int]] = []
 

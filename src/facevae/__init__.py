@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from facevae.workflows.prepare import prepare as prepare
     from facevae.workflows.reconstruct import reconstruct as reconstruct
     from facevae.workflows.sample import sample as sample
+    from facevae.workflows.system import system as system
     from facevae.workflows.train import train as train
     from facevae.workflows.umap import umap as umap
 
@@ -51,6 +52,7 @@ _HOMES = {
         "prepare",
         "reconstruct",
         "sample",
+        "system",
         "train",
         "umap",
     )

@@ -41,6 +41,13 @@ SPLIT_CODES: dict[str, int] = {"train": 0, "valid": 1, "test": 2}
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
+PRECISIONS = ("auto", "fp32", "bf16")
+
+ScheduleName = Literal["constant", "cosine"]
+SCHEDULE_NAMES: tuple[str, ...] = get_args(ScheduleName)
+_COSINE_WARMUP = 0.05
+"""The part of a training with the cosine schedule in which the learning rate rises, where nothing else is asked for."""
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -105,6 +112,10 @@ class TrainConfig:
     `reconstruction_weight` matters more than any other number here. At 1 (an unweighted mean beside a summed KL) the posterior
     collapses and every reconstruction is the same grey face. The reference's 2000 keeps about 20 of 200 units active on 32x32
     faces, with soft reconstructions and faint edits; 20 times that keeps them all, and random samples get rougher.
+
+    `schedule` says what becomes of the learning rate, see `facevae.model.schedule`; `warmup` is how many epochs it rises first,
+    None for the schedule's own default, see `warmup_epochs`. `patience` ends the training after that many epochs without a lower
+    loss on valid; 0 never does. `precision` is that of the convolutions, see `facevae.model.precision`.
     """
 
     epochs: int = 10
@@ -114,9 +125,13 @@ class TrainConfig:
     kl_weight: float = 1.0
     seed: int = 0
     split: SplitName = "train"
+    schedule: ScheduleName = "constant"
+    warmup: float | None = None
+    patience: int = 0
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "seed"):
+        for name in ("epochs", "batch_size", "seed", "patience"):
             value = getattr(self, name)
             _require(isinstance(value, int), f"The {name.replace('_', ' ')} {value} is not a whole number.")
         _require(self.epochs >= 1, f"{self.epochs} epochs are too few: use a whole number of at least 1.")
@@ -139,6 +154,29 @@ class TrainConfig:
             0 <= self.seed < 2**63, f"A seed of {self.seed} is out of range: use a whole number from 0 to 2^63 - 1."
         )
         _require(self.split in SPLIT_NAMES, f"There is no split {self.split}: use one of {', '.join(SPLIT_NAMES)}.")
+        _require(
+            self.schedule in SCHEDULE_NAMES,
+            f"There is no schedule {self.schedule}: use one of {', '.join(SCHEDULE_NAMES)}.",
+        )
+        _require(
+            self.warmup is None or 0.0 <= self.warmup < self.epochs,
+            f"A warm-up of {self.warmup} epochs is out of range: use a number from 0 up to the {self.epochs} of the training.",
+        )
+        _require(
+            self.patience >= 0,
+            f"A patience of {self.patience} epochs is out of range: use a whole number from 1, or 0 for none.",
+        )
+        _require(
+            self.precision in PRECISIONS,
+            f"There is no precision {self.precision}: use one of {', '.join(PRECISIONS)}.",
+        )
+
+    @property
+    def warmup_epochs(self) -> float:
+        """How many epochs the learning rate rises: as asked for, or a twentieth of a cosine training and nothing else."""
+        if self.warmup is not None:
+            return self.warmup
+        return _COSINE_WARMUP * self.epochs if self.schedule == "cosine" else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dictionary, for JSON."""

@@ -34,6 +34,10 @@ class TrainingError(FacevaeError):
     """Training cannot go on, for instance because the loss is no longer finite."""
 
 
+class LostRankError(TrainingError):
+    """Of several processes that train together, one is gone."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean X?"` for the known name nearest to `name`, or an empty string when none is near."""
     by_key = {candidate.casefold(): candidate for candidate in known}

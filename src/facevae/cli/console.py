@@ -39,7 +39,7 @@ def _figures(event: Progress) -> str:
 
 
 def _figure(name: str, value: float) -> str:
-    return f"{value:.0f}" if name.endswith("/s") else f"{value:.2f}"
+    return f"{value:.0f}" if name.endswith("/s") or isinstance(value, int) else f"{value:.2f}"
 
 
 class Reporter:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facevae.cli.console import emit_json
-from facevae.cli.options import Json
+from facevae.cli.console import Reporter, emit_json
+from facevae.cli.options import Json, Quiet
+from facevae.cli.tables import new_table, print_tables
 from facevae.config import ModelConfig
+from facevae.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from facevae.workflows.info import FileInfo, NetworkInfo
 
 EXAMPLE = "facevae info vae.safetensors"
-_PLAIN_WIDTH = 120
 
 
 def info(
@@ -28,18 +29,36 @@ def info(
     size: Annotated[
         int, typer.Option("--size", metavar="N", help="Without a file: the network for images of N pixels a side.")
     ] = ModelConfig.image_size,
+    system: Annotated[
+        bool,
+        typer.Option(
+            "--system",
+            help="Instead of a file: this machine, what facevae uses of it, and how fast it trains, measured for two "
+            "seconds.",
+        ),
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="With --system: auto, cpu, cuda or mps. Default: auto."),
+    ] = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Say what a file is and how it was made; without a file, list the network layer by layer."""
     from facevae.workflows.info import info as describe
     from facevae.workflows.info import network_info
 
+    if system:
+        _system(file, size, "auto" if device is None else device, quiet=quiet, as_json=as_json)
+        return
+    if device is not None:
+        raise UsageError("--device says where to measure the speed: use it with --system.")
     if file is None:
         network = network_info(ModelConfig(image_size=size))
         if as_json:
             emit_json(_network_json(network))
         else:
-            _print(_network_table(network))
+            print_tables(_network_table(network))
         return
     found = describe(file)
     if as_json:
@@ -47,39 +66,33 @@ def info(
         rows = [dict(zip(keys, row, strict=True)) for row in found.attributes]
         emit_json({"path": str(found.path), "kind": found.kind, **found.facts, "attributes": rows})
     else:
-        _print(_facts_table(found), *([_attribute_table(found)] if found.attributes else []))
+        print_tables(_facts_table(found), *([_attribute_table(found)] if found.attributes else []))
 
 
-def _print(*tables: Table) -> None:
-    import io
-    import sys
+def _system(file: Path | None, size: int, device: str, *, quiet: bool, as_json: bool) -> None:
+    from dataclasses import asdict
 
-    from rich.console import Console
+    from facevae.cli.system_tables import system_tables
+    from facevae.workflows.system import system
 
-    # A file name may hold what the terminal cannot show; Rich would fail over it.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-    # A pipe has no width of its own: hashes must not be folded there.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
-    for table in tables:
-        console.print(table)
-
-
-def _table(title: str, columns: list[tuple[str, str]], *, header: bool = True) -> Table:
-    """Return an empty table with (name, "left" or "right") columns."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_header=header, pad_edge=False)
-    for name, side in columns:
-        table.add_column(name, justify="right" if side == "right" else "left", overflow="fold")
-    return table
+    if file is not None:
+        raise UsageError(f"--system describes this machine, not {file}: leave one of the two out.")
+    if size != ModelConfig.image_size:
+        raise UsageError(
+            f"--system measures the reference network, not that of --size {size}: leave one of the two out."
+        )
+    with Reporter(quiet=quiet) as report:
+        found = system(device, report=report)
+    if as_json:
+        emit_json(asdict(found))
+    else:
+        print_tables(*system_tables(found))
 
 
 def _facts_table(found: FileInfo) -> Table:
     from rich.markup import escape
 
-    table = _table(escape(f"{found.path}: {found.kind}"), [("", "left"), ("", "left")], header=False)
+    table = new_table(escape(f"{found.path}: {found.kind}"), [("", "left"), ("", "left")], header=False)
     for name, value in found.facts.items():
         table.add_row(escape(name), escape(str(value)))
     return table
@@ -90,7 +103,7 @@ def _attribute_table(found: FileInfo) -> Table:
 
     with_lengths = any(length is not None for *_, length in found.attributes)
     columns = [("attribute", "left"), ("with", "right"), ("without", "right"), ("share", "right")]
-    table = _table("", [*columns, ("length of delta", "right")] if with_lengths else columns)
+    table = new_table("", [*columns, ("length of delta", "right")] if with_lengths else columns)
     for name, positive, negative, length in found.attributes:
         share = f"{positive / max(positive + negative, 1):.1%}"
         cells = [escape(name), f"{positive:,}", f"{negative:,}", share]
@@ -105,7 +118,7 @@ def _network_table(network: NetworkInfo) -> Table:
         f"{config.latent_dim} latent dimensions"
     )
     columns = [("layer", "left"), ("kind", "left"), ("output shape", "left"), ("parameters", "right")]
-    table = _table(title, columns)
+    table = new_table(title, columns)
     for name, kind, shape, parameters in network.layers:
         table.add_row(name, kind, " x ".join(str(side) for side in shape), f"{parameters:,}" if parameters else "")
     table.add_section()

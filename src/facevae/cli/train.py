@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facevae.cli.console import Reporter, emit
 from facevae.cli.options import Device, FacesFile, Json, Quiet
-from facevae.config import FACES_FILE, SPLIT_NAMES, WEIGHTS_FILE, ModelConfig, TrainConfig
+from facevae.config import FACES_FILE, PRECISIONS, SCHEDULE_NAMES, SPLIT_NAMES, WEIGHTS_FILE, ModelConfig, TrainConfig
 from facevae.errors import UsageError
+
+if TYPE_CHECKING:
+    from facevae.workflows.train import TrainResult
 
 EXAMPLE = "facevae train --device cuda --epochs 10"
 
@@ -61,11 +64,74 @@ def train(
         str | None,
         typer.Option("--split", metavar="NAME", help=f"Images to train on: {', '.join(SPLIT_NAMES)}. Default: train."),
     ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            "--schedule",
+            metavar="NAME",
+            help=f"Of the learning rate: {' or '.join(SCHEDULE_NAMES)}, which falls to 0 at the last epoch. "
+            f"Default: {_HOW.schedule}.",
+        ),
+    ] = None,
+    warmup: Annotated[
+        float | None,
+        typer.Option(
+            "--warmup",
+            metavar="EPOCHS",
+            help="In which the learning rate rises at first. Default: 0; with the cosine, a twentieth of all epochs.",
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience",
+            metavar="N",
+            help="Stop after N epochs without a lower loss on valid, and keep the weights of the best epoch. 0: never, "
+            "the default.",
+        ),
+    ] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            "--max-time",
+            metavar="TIME",
+            help="Stop after 90s, 30m, 1.5h, ... and keep what was trained; --resume goes on.",
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", metavar="FILE", help="Add every figure to FILE while training, as JSON lines."),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            "--tensorboard",
+            metavar="DIR",
+            help="Write every figure for TensorBoard too; needs the package tensorboard.",
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="NAME",
+            help=f"Of the convolutions: {', '.join(PRECISIONS)}. Default: auto, bf16 where the device computes it natively.",
+        ),
+    ] = None,
     device: Device = "auto",
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            metavar="N",
+            help="Train in so many processes on this machine. Default: one for each GPU with --device cuda, otherwise one.",
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Go on from the checkpoint, with its options; --epochs and --learning-rate may change."
+            "--resume",
+            help="Go on from the checkpoint, with its options; --epochs, --learning-rate and --patience may change.",
         ),
     ] = False,
     quiet: Quiet = False,
@@ -80,6 +146,8 @@ def train(
 
     if split is not None and split not in SPLIT_NAMES:
         raise UsageError(f"There is no split {split}: use one of {', '.join(SPLIT_NAMES)}.")
+    if schedule is not None and schedule not in SCHEDULE_NAMES:
+        raise UsageError(f"There is no schedule {schedule}: use one of {', '.join(SCHEDULE_NAMES)}.")
     with Reporter(quiet=quiet) as report:
         result = run(
             faces,
@@ -93,10 +161,25 @@ def train(
             kl_weight=kl_weight,
             seed=seed,
             split=split,  # type: ignore[arg-type]
+            schedule=schedule,  # type: ignore[arg-type]
+            warmup=warmup,
+            patience=patience,
+            max_time=max_time,
+            log=log,
+            tensorboard=tensorboard,
+            precision=precision,
             device=device,
+            processes=processes,
             resume=resume,
             report=report,
         )
+    if result.leads:
+        _emit(result, as_json=as_json)
+    if result.interrupted:
+        raise KeyboardInterrupt
+
+
+def _emit(result: TrainResult, *, as_json: bool) -> None:
     files = result.files
     losses = {"train_loss": result.train_loss, "valid_loss": result.valid_loss}
     emit(
@@ -105,9 +188,9 @@ def train(
             "epochs": result.epochs,
             "seconds": result.seconds,
             "interrupted": result.interrupted,
+            "stopped": result.stopped,
+            "best_epoch": result.best_epoch,
             **{name: asdict(point) if point else None for name, point in losses.items()},
         },
         as_json=as_json,
     )
-    if result.interrupted:
-        raise KeyboardInterrupt

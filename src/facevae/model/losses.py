@@ -46,6 +46,13 @@ def vae_loss(
     `images` and `reconstruction` are (B, 3, S, S) in [0, 1]; `mean` and `log_variance` are (B, latent_dim).
     """
     mse = torch.nn.functional.mse_loss(reconstruction, images)
+    return weighted_loss(mse, mean, log_variance, reconstruction_weight=reconstruction_weight, kl_weight=kl_weight)
+
+
+def weighted_loss(
+    mse: Tensor, mean: Tensor, log_variance: Tensor, *, reconstruction_weight: float, kl_weight: float
+) -> LossParts:
+    """Return the loss of a batch whose mean squared error is known already, see `vae_loss`."""
     kl = kl_divergence(mean, log_variance).sum(dim=1).mean()
     weighted = reconstruction_weight * mse
     return LossParts(weighted + kl_weight * kl, weighted, kl, mse)

@@ -4,11 +4,12 @@ Everything random in a step is drawn from generators seeded by (seed, epoch, ste
 the reparameterised sample. So the state to resume from is the network, the optimiser and two numbers, and a resumed run
 takes exactly the steps that an unbroken one would have taken (on another kind of device, with other noise).
 
-Optimiser: Adam (Kingma & Ba 2015) at a constant rate, as in the reference.
+Optimiser: Adam (Kingma & Ba 2015), at the rate of `schedule.py`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,36 +17,65 @@ import torch
 from torch import Tensor
 
 from facevae.config import ModelConfig, TrainConfig
+from facevae.model.blocked import BlockedPass
+from facevae.model.cuda_graph import CudaGraph
 from facevae.model.inference import to_tensor
-from facevae.model.losses import LossParts, vae_loss
+from facevae.model.losses import LossParts, kl_divergence, vae_loss, weighted_loss
+from facevae.model.precision import resolve_precision
+from facevae.model.ranks import Ranks
+from facevae.model.schedule import learning_rate_at
 from facevae.model.vae import VAE
+from facevae.model.whole import WholePass
+
+ACTIVE_NATS = 0.1
+"""A latent unit is active if it carries more than this: its KL divergence, averaged over images.
+
+(The other common measure, a posterior mean whose variance over images exceeds 0.01, Burda et al. 2016, section 5.1, calls all
+200 units of the reference active after an epoch, 170 of which carry a fiftieth of a nat each.)
+"""
 
 _VALID_STREAM = 2**31
 """The "epoch" that seeds the noise of the validation pass: the same noise each time, so that epochs can be compared."""
 
+_VALID_CPU_IMAGES = 64
+"""On a processor, images a forward pass: so many activations stay in its cache."""
+
 
 class MeanLoss(NamedTuple):
-    """The loss and its parts, averaged over images: see `LossParts`."""
+    """The loss and its parts, averaged over images: see `LossParts`; and how many latent units were active on them."""
 
     total: float
     reconstruction: float
     kl: float
     mse: float
+    active_units: int
 
 
 class _RunningMean:
     """Sums losses on the device, so that reading them (and waiting for the device) is left to the caller's rhythm."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(4, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
+    def __init__(self, vae: VAE, ranks: Ranks) -> None:
+        dtype = torch.float32 if vae.device.type == "mps" else torch.float64
+        self._losses = torch.zeros(4, dtype=dtype, device=vae.device)
+        self._unit_kl = torch.zeros(vae.config.latent_dim, dtype=dtype, device=vae.device)
+        self._ranks = ranks
         self.images = 0
 
-    def add(self, parts: LossParts, images: int) -> None:
-        self._sums += torch.stack([part.detach() for part in parts]) * images
-        self.images += images
+    def add(self, parts: LossParts, mean: Tensor, log_variance: Tensor, images: float) -> None:
+        """Add a batch worth `images`; their number over all ranks is counted by the caller, in `self.images`."""
+        self._losses += torch.stack([part.detach() for part in parts]) * images
+        self._unit_kl += kl_divergence(mean.detach(), log_variance.detach()).mean(dim=0) * images
 
     def read(self) -> MeanLoss:
-        return MeanLoss(*(self._sums / max(self.images, 1)).tolist())
+        """Return the means since the last call."""
+        count = max(self.images, 1)
+        active = int((self._ranks.sum(self._unit_kl / count) > ACTIVE_NATS).sum())
+        total, reconstruction, kl, mse = self._ranks.sum(self._losses / count).tolist()
+        # In place, because a captured CUDA graph goes on adding to these very tensors.
+        self._losses.zero_()
+        self._unit_kl.zero_()
+        self.images = 0
+        return MeanLoss(total, reconstruction, kl, mse, active)
 
 
 def seeded_generator(device: torch.device, *numbers: int) -> torch.Generator:
@@ -66,47 +96,64 @@ class Trainer:
     """Trains `vae` on `images` (N, S, S, 3) uint8, one step a call.
 
     Attributes:
+        config: as given, with the precision found.
         epoch: finished epochs.
         step: finished steps of the current epoch.
         steps_per_epoch: steps in an epoch; the last batch may be smaller.
     """
 
-    def __init__(self, vae: VAE, images: Tensor, config: TrainConfig, *, epoch: int = 0, step: int = 0) -> None:
+    def __init__(
+        self,
+        vae: VAE,
+        images: Tensor,
+        config: TrainConfig,
+        *,
+        epoch: int = 0,
+        step: int = 0,
+        ranks: Ranks | None = None,
+    ) -> None:
+        """Of several `ranks`, each has all the images and takes its share of every batch."""
+        device = vae.device
+        self.ranks = ranks if ranks is not None else Ranks()
+        precision = resolve_precision(config.precision, device)
         self.vae = vae
-        self.config = config
+        self.config = replace(config, precision=precision.name)
         self.epoch = epoch
         self.step = step
-        self._images = images.to(vae.device)
-        self.optimizer = torch.optim.Adam(vae.parameters(), lr=config.learning_rate, fused=vae.device.type != "mps")
+        self._images = images.to(device)
+        kind = BlockedPass if device.type == "cpu" else WholePass
+        self._pass = kind(vae, precision.dtype, self.ranks)
+        self.optimizer = _adam(vae, config.learning_rate)
         full, rest = divmod(len(images), config.batch_size)
         # Batch normalisation cannot train on a single image: a rest of one sits the epoch out.
         self.steps_per_epoch = full + (rest > 1)
         self._order_epoch = -1
         self._order = torch.empty(0)
-        self._running = _RunningMean(vae.device)
+        self._running = _RunningMean(vae, self.ranks)
+        alone = device.type == "cuda" and self.ranks.count == 1
+        self._graph = CudaGraph(self._train_on, config.epochs * self.steps_per_epoch) if alone else None
+        self._call = self._graph if self._graph is not None else self._train_on
 
     @property
     def epochs_done(self) -> float:
         """How many epochs have been trained, as a fraction."""
         return self.epoch + self.step / self.steps_per_epoch
 
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return learning_rate_at(self.config, self.epochs_done)
+
     def advance(self) -> int:
         """Take one step and return the number of images in it; ends the epoch after its last step."""
         rows = self._batch_rows()
-        images = to_tensor(self._images[rows], self.vae.device)
         generator = seeded_generator(self.vae.device, self.config.seed, self.epoch, self.step + 1)
         noise = torch.randn(len(rows), self.vae.config.latent_dim, generator=generator, device=self.vae.device)
+        _set_rate(self.optimizer, self.learning_rate)
         self.vae.train()
-        parts = vae_loss(
-            images,
-            *self.vae(images, noise),
-            reconstruction_weight=self.config.reconstruction_weight,
-            kl_weight=self.config.kl_weight,
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        parts.total.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self._running.add(parts, len(rows))
+        share, images = self.ranks.share(len(rows))
+        self._call(rows[share], noise[share], images, images / len(rows))
+        self._running.images += len(rows)
         self.step += 1
         if self.step == self.steps_per_epoch:
             self.epoch, self.step = self.epoch + 1, 0
@@ -114,9 +161,20 @@ class Trainer:
 
     def read_loss(self) -> MeanLoss:
         """Return the mean training loss since the last call."""
-        loss = self._running.read()
-        self._running = _RunningMean(self.vae.device)
-        return loss
+        return self._running.read()
+
+    def _train_on(self, rows: Tensor, noise: Tensor, images: float, part: float) -> None:
+        """Take a step on `rows`, worth `images` and `part` of the batch of all ranks; nothing in here waits for the device."""
+        output = self._pass(self._images.index_select(0, rows), noise)
+        losses = weighted_loss(
+            *output, reconstruction_weight=self.config.reconstruction_weight, kl_weight=self.config.kl_weight
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        (losses.total * part).backward()  # type: ignore[no-untyped-call]
+        self.ranks.sum_gradients(self.vae.parameters())
+        self.optimizer.step()
+        self._pass.update_statistics()
+        self._running.add(losses, output.mean, output.log_variance, images)
 
     def _batch_rows(self) -> Tensor:
         if self._order_epoch != self.epoch:
@@ -128,20 +186,44 @@ class Trainer:
         return self._order[start : start + self.config.batch_size]
 
 
+def _adam(vae: VAE, learning_rate: float) -> torch.optim.Adam:
+    """Return Adam as one kernel; on CUDA with its rate on the device, where a captured graph reads it."""
+    device = vae.device
+    if device.type == "cuda":
+        rate = torch.tensor(learning_rate, device=device)
+        return torch.optim.Adam(vae.parameters(), lr=rate, fused=True, capturable=True)
+    return torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=device.type != "mps")
+
+
+def _set_rate(optimizer: torch.optim.Adam, rate: float) -> None:
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
 @torch.inference_mode()
-def evaluate_loss(vae: VAE, images: Tensor, config: TrainConfig) -> MeanLoss:
-    """Return the mean loss over `images` (N, S, S, 3) uint8 with the network in evaluation mode and repeatable noise."""
+def evaluate_loss(vae: VAE, images: Tensor, config: TrainConfig, ranks: Ranks | None = None) -> MeanLoss:
+    """Return the mean loss over `images` (N, S, S, 3) uint8 in float32, in evaluation mode, with repeatable noise.
+
+    Of several `ranks`, each evaluates its share of the batches, and all return the same.
+    """
+    ranks = ranks if ranks is not None else Ranks()
     vae.eval()
-    running = _RunningMean(vae.device)
+    running = _RunningMean(vae, ranks)
     for number, batch in enumerate(torch.split(images, config.batch_size)):
-        floats = to_tensor(batch, vae.device)
+        if number % ranks.count != ranks.rank:
+            continue
         generator = seeded_generator(vae.device, config.seed, _VALID_STREAM, number)
         noise = torch.randn(len(batch), vae.config.latent_dim, generator=generator, device=vae.device)
-        parts = vae_loss(
-            floats,
-            *vae(floats, noise),
-            reconstruction_weight=config.reconstruction_weight,
-            kl_weight=config.kl_weight,
-        )
-        running.add(parts, len(batch))
+        piece = _VALID_CPU_IMAGES if vae.device.type == "cpu" else len(batch)
+        for part, part_noise in zip(torch.split(batch, piece), torch.split(noise, piece), strict=True):
+            floats = to_tensor(part, vae.device)
+            output = vae(floats, part_noise)
+            losses = vae_loss(
+                floats, *output, reconstruction_weight=config.reconstruction_weight, kl_weight=config.kl_weight
+            )
+            running.add(losses, output.mean, output.log_variance, len(part))
+    running.images = len(images)
     return running.read()

@@ -1,7 +1,8 @@
 """`vae.checkpoint.safetensors`: all that an interrupted training needs to go on exactly where it was.
 
 Tensors: the network's under `vae.`, Adam's moments and step counts under `optimizer.<parameter number>.`. Metadata, as JSON:
-`model`, `train` (the two configurations), `progress` (epoch, step, seconds), `faces_fingerprint` and `history`.
+`model`, `train` (the two configurations), `progress` (epoch, step, seconds), `faces_fingerprint` and `history`. A training that
+may stop early adds the best network so far under `best.`, and its epoch as `best_epoch`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from facevae.storage.safetensors_file import read_tensors, write_tensors
 
 FORMAT = "facevae checkpoint"
 REMEDY = "Start a new training with: facevae train (without --resume)"
+_BEST = "best."
 _ADAM_STATE = {"step", "exp_avg", "exp_avg_sq"}
 
 
@@ -34,6 +36,14 @@ def _damaged_as_data_error(path: Path) -> Iterator[None]:
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, UsageError) as error:
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{path} is damaged ({reason}). {REMEDY}") from error
+
+
+@dataclass(frozen=True)
+class BestNetwork:
+    """The network (its state by name, on the CPU) after the epoch with the lowest loss on valid so far."""
+
+    epoch: int
+    state: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class Checkpoint:
     seconds: float
     faces_fingerprint: str
     history: list[HistoryPoint] = field(default_factory=list)
+    best: BestNetwork | None = None
 
     def restore_network(self, vae: VAE) -> None:
         """Copy the network's tensors into `vae`.
@@ -58,6 +69,16 @@ class Checkpoint:
         """
         with _damaged_as_data_error(self.path):
             vae.load_state_dict({name[4:]: value for name, value in self.tensors.items() if name.startswith("vae.")})
+
+    def restore_best(self, vae: VAE) -> None:
+        """Copy the tensors of the best network into `vae`, where there is one.
+
+        Raises:
+            DataError: they do not fit it.
+        """
+        if self.best is not None:
+            with _damaged_as_data_error(self.path):
+                vae.load_state_dict(self.best.state)
 
     def restore_optimizer(self, trainer: Trainer) -> None:
         """Copy Adam's state into the trainer's optimiser.
@@ -93,7 +114,13 @@ def _like_parameter(key: str, value: Tensor, parameter: Tensor) -> Tensor:
 
 
 def save_checkpoint(
-    path: Path, trainer: Trainer, *, seconds: float, faces_fingerprint: str, history: list[HistoryPoint]
+    path: Path,
+    trainer: Trainer,
+    *,
+    seconds: float,
+    faces_fingerprint: str,
+    history: list[HistoryPoint],
+    best: BestNetwork | None = None,
 ) -> None:
     """Write the trainer's state to `path`, atomically.
 
@@ -110,6 +137,9 @@ def save_checkpoint(
         "faces_fingerprint": faces_fingerprint,
         "history": [asdict(point) for point in history],
     }
+    if best is not None:
+        tensors |= {_BEST + name: value for name, value in best.state.items()}
+        metadata["best_epoch"] = best.epoch
     write_tensors(path, FORMAT, tensors, metadata)
 
 
@@ -132,4 +162,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
             seconds=float(progress["seconds"]),
             faces_fingerprint=str(metadata["faces_fingerprint"]),
             history=[HistoryPoint(**point) for point in metadata["history"]],
+            best=_read_best(tensors, metadata),
         )
+
+
+def _read_best(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> BestNetwork | None:
+    if "best_epoch" not in metadata:
+        return None
+    state = {name.removeprefix(_BEST): value for name, value in tensors.items() if name.startswith(_BEST)}
+    return BestNetwork(int(metadata["best_epoch"]), state)

@@ -22,6 +22,8 @@ class HistoryPoint:
         kl: KL divergence in nats.
         mse: mean squared error of pixels in [0, 1].
         images_per_second: of the training since the point before; 0 for valid.
+        active_units: latent units that carry more than 0.1 nat of the KL divergence; None in a history of before they
+            were counted.
     """
 
     epoch: float
@@ -31,6 +33,7 @@ class HistoryPoint:
     kl: float
     mse: float
     images_per_second: float
+    active_units: int | None = None
 
 
 def write_history(path: Path, history: list[HistoryPoint]) -> None:

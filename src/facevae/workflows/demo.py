@@ -133,6 +133,7 @@ class _Demo:
             reconstruction_weight=RECONSTRUCTION_WEIGHT,
             seed=self._seed,
             device=self._device,
+            processes=1,  # more would take longer to start than to train
             report=self._report,
         )
         self._announce("encoding all faces")

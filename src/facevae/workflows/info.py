@@ -184,6 +184,7 @@ def _words(values: dict[str, Any]) -> dict[str, str]:
     return {
         name.replace("_", " "): f"{value:g}" if isinstance(value, float) else str(value)
         for name, value in values.items()
+        if value is not None
     }
 
 

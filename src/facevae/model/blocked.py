@@ -1,0 +1,398 @@
+r"""The training pass on a processor: the network of `networks.py`, forward and backward, in blocks of images that fit its cache.
+
+Batch normalisation and leaky ReLU do little arithmetic on much data: done layer by layer on a batch of 500, each reads and
+writes hundreds of megabytes, in memory fresh from the operating system, and that takes longer than half of the convolutions.
+But only the statistics need the whole batch. So a layer here is *normalise, activate, convolve*: one pass over the batch
+collects mean and variance, a second does the three block by block, and of each layer only the convolution's output is kept,
+in buffers that live as long as the training. The backward pass computes each block's activations again (cheap, in the cache)
+and needs two passes as well, because the gradient of batch normalisation has two sums over the batch (Ioffe & Szegedy 2015,
+section 3; x^ is the normalised input, g the gradient at the normalisation's output, sums over the batch and the positions):
+
+    dL/dweight = sum g x^        dL/dbias = sum g        dL/dx = weight / sigma * (g - mean(g) - x^ mean(g x^))
+
+This is the same mathematics as `vae_loss(VAE.forward(...))`, rearranged, and tests hold the two together. Since the sums are
+explicit, ranks of a distributed training add theirs here (`Ranks.sum`), and normalise over the batch of them all.
+
+A bias before a normalisation has a gradient of zero, because the mean is subtracted again. Here it is exactly zero; as a sum
+of rounding errors, which Adam scales up to steps of full length, it would send the biases on a random walk.
+"""
+
+# ruff: noqa: ANN401
+# Any: what autograd passes around, and submodules reached by name, have no type of use here.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from facevae.model.ranks import Ranks
+from facevae.model.vae import VAE
+
+_BLOCK_ELEMENTS = 2**20
+"""Values of a layer's larger side in a block, for each thread: 2 MB in bfloat16, a share of the last cache of most processors."""
+
+
+class PassOutput(NamedTuple):
+    """`mse` is the mean squared error over images, pixels and colours; `mean` and `log_variance` are (B, latent_dim)."""
+
+    mse: Tensor
+    mean: Tensor
+    log_variance: Tensor
+
+
+class BlockedPass:
+    """Runs `vae` on a batch with gradients, computing in `dtype` (float32, bfloat16, or float64 for tests).
+
+    Weights, their gradients, the statistics and the latents stay in the parameters' own precision. No other pass may run between
+    a pass and its `backward`, because all share the buffers.
+    """
+
+    def __init__(self, vae: VAE, dtype: torch.dtype, ranks: Ranks) -> None:
+        self.vae = vae
+        self._scope = _Scope(dtype, vae.config.negative_slope, ranks, {}, [])
+
+    def __call__(self, images: Tensor, noise: Tensor) -> PassOutput:
+        """Return the losses of `images` (B, S, S, 3) uint8 under standard normal `noise` (B, latent_dim)."""
+        scope = self._scope
+        encoder: Any = self.vae.encoder  # Any: submodules are reached by name
+        decoder: Any = self.vae.decoder
+        scope.statistics.clear()
+        blocks = list(encoder.blocks)
+        x = _image_convolution(images, blocks[0].convolution, scope)
+        for before, block in pairwise(blocks):
+            x = _layer(x, before.norm, block.convolution, scope)
+        features = _normalised(x, blocks[-1].norm, scope).flatten(start_dim=1)
+        mean, log_variance = encoder.mean(features), encoder.log_variance(features)
+        latents = mean + torch.exp(0.5 * log_variance) * noise
+        blocks = list(decoder.blocks)
+        linear = decoder.input.linear
+        features = nn.functional.linear(latents, linear.weight, _without_gradient(linear.bias))
+        inner = _normalised(features, decoder.input.norm, scope)
+        inner = inner.view(-1, *decoder.inner_shape)
+        x = _small_convolution(inner, blocks[0].convolution, scope)
+        for before, block in pairwise(blocks):
+            x = _layer(x, before.norm, block.convolution, scope)
+        mse = _squared_error(x, blocks[-1].norm, decoder.output, images, scope)
+        return PassOutput(mse, mean, log_variance)
+
+    @torch.no_grad()
+    def update_statistics(self) -> None:
+        """Move the running averages of the last pass's normalisations; apart from the pass, so that a failed step moves none."""
+        for norm, statistics in self._scope.statistics:
+            unbiased = statistics.variance * (statistics.values / max(statistics.values - 1, 1))
+            norm.running_mean.lerp_(statistics.mean, norm.momentum)
+            norm.running_var.lerp_(unbiased, norm.momentum)
+            norm.num_batches_tracked.add_(1)
+
+
+class _Statistics(NamedTuple):
+    """Mean and (biased) variance per channel over so many `values`, those of all ranks."""
+
+    mean: Tensor
+    variance: Tensor
+    values: int
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What the layers of a pass share: precision, ranks, kept buffers by name, and the statistics met on the way."""
+
+    dtype: torch.dtype
+    negative_slope: float
+    ranks: Ranks
+    buffers: dict[str, Tensor]
+    statistics: list[tuple[Any, _Statistics]]
+
+    def buffer(self, name: str, *shape: int) -> Tensor:
+        """Return uninitialised memory of (B, C, H, W) in channels-last order, the same at every step while B does not grow.
+
+        Fresh memory of this size would come from the operating system page by page, at a price above that of the arithmetic.
+        """
+        size = math.prod(shape)
+        kept = self.buffers.get(name)
+        if kept is None or kept.numel() < size:
+            kept = self.buffers[name] = torch.empty(size, dtype=self.dtype)
+        batch, channels, height, width = shape
+        return kept[:size].view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+class _Norm:
+    """A batch normalisation and the leaky ReLU after it: statistics over the whole batch, one block forward, one backward."""
+
+    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor, module: Any, scope: _Scope) -> None:
+        self.weight, self.bias, self.epsilon, self.slope = weight, bias, module.eps, scope.negative_slope
+        self.statistics = _measure(x, weight, scope.ranks)
+        scope.statistics.append((module, self.statistics))
+        # dL/dweight = sum g x^ and dL/dbias = sum g, of this rank
+        self.gradients = torch.zeros(2, len(weight), dtype=weight.dtype)
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Return the normalised and activated block."""
+        mean, variance, _ = self.statistics
+        normalised = torch.native_batch_norm(x, self.weight, self.bias, mean, variance, False, 0.0, self.epsilon)[0]
+        return nn.functional.leaky_relu_(normalised, self.slope)
+
+    def collect(self, gradient: Tensor, activated: Tensor, x: Tensor) -> Tensor:
+        """Add a block to the sums, and return weight / sigma * g: what of dL/dx needs no sum.
+
+        `gradient` is the loss's at `activated`, whose sign is that of the activation's input, since the slope is not negative.
+        """
+        before = torch.ops.aten.leaky_relu_backward(gradient, activated, self.slope, True)
+        mean, variance, _ = self.statistics
+        scaled, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            before, x, self.weight, mean, variance, None, None, False, self.epsilon, [True, True, True]
+        )
+        self.gradients[0] += of_weight
+        self.gradients[1] += of_bias
+        return cast("Tensor", scaled)
+
+    def complete(self, x: Tensor, scaled: Tensor, ranks: Ranks, size: int) -> None:
+        """Overwrite `x` with dL/dx, where `scaled` is what `collect` returned, block by block."""
+        mean, variance, values = self.statistics
+        product_mean, gradient_mean = ranks.sum(self.gradients.clone()) / values
+        inverse = (variance + self.epsilon).rsqrt()
+        # weight / sigma * (-mean(g) - x^ mean(g x^)), as an affine function of x, which an untrained normalisation computes.
+        slope = -self.weight * inverse.square() * product_mean
+        offset = -self.weight * inverse * gradient_mean - slope * mean
+        zeros, ones = torch.zeros_like(slope), torch.ones_like(slope)
+        for rows in _blocks(len(x), size):
+            rest = torch.native_batch_norm(x[rows], slope, offset, zeros, ones, False, 0.0, 0.0)[0]
+            torch.add(rest, scaled[rows], out=x[rows])
+
+
+def _blocks(count: int, image_elements: int) -> Iterator[slice]:
+    """Yield slices of so many images that `image_elements` values each stay within a block."""
+    size = max(1, _BLOCK_ELEMENTS * torch.get_num_threads() // image_elements)
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def _measure(x: Tensor, like: Tensor, ranks: Ranks) -> _Statistics:
+    """Return the statistics of x (B, C, ...) over all ranks, in the dtype of `like`, summed in double precision."""
+    channels = x.shape[1]
+    per_image = x.shape[1:].numel()
+    sums = torch.zeros(2 * channels + 1, dtype=torch.float64)
+    # Running averages that are thrown away, at a momentum of zero: with them the result has their precision, not that of x.
+    zeros, ones = like.new_zeros(channels), like.new_ones(channels)
+    for rows in _blocks(len(x), per_image):
+        count = (rows.stop - rows.start) * (per_image // channels)
+        mean, variance = (part.double() for part in torch.batch_norm_update_stats(x[rows], zeros, ones, 0.0))
+        sums[:channels] += count * mean
+        sums[channels:-1] += count * (variance + mean.square())
+        sums[-1] += count
+    ranks.sum(sums)
+    total = sums[-1]
+    mean = sums[:channels] / total
+    variance = (sums[channels:-1] / total - mean.square()).clamp_min_(0.0)
+    return _Statistics(mean.to(like.dtype), variance.to(like.dtype), int(total))
+
+
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor, layer: Any) -> Tensor:
+    return torch.convolution(
+        x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.transposed, layer.output_padding, 1
+    )
+
+
+def _convolution_gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor, layer: Any, *, of_x: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Return dL/dx (nothing useful unless `of_x`) and dL/dweight of a block."""
+    of_x_block, of_weight, _ = torch.ops.aten.convolution_backward(
+        gradient,
+        x,
+        weight,
+        None,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.transposed,
+        layer.output_padding,
+        1,
+        [of_x, True, False],
+    )
+    return of_x_block, of_weight
+
+
+def _floats(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return images (B, S, S, 3) uint8 as (B, 3, S, S) in [0, 1]."""
+    return images.permute(0, 3, 1, 2).to(dtype).div_(255.0)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The modules of a layer, and what it shares with the others."""
+
+    layer: Any
+    scope: _Scope
+    norm: Any = None
+
+
+def _image_convolution(images: Tensor, layer: Any, scope: _Scope) -> Tensor:
+    return cast("Tensor", _ImageConvolution.apply(layer.weight, layer.bias, images, _Plan(layer, scope)))
+
+
+def _normalised(x: Tensor, norm: Any, scope: _Scope) -> Tensor:
+    """Normalise and activate x, small enough to do whole, in the parameters' precision."""
+    x = x.to(norm.weight.dtype)
+    return cast("Tensor", _Normalisation.apply(x, norm.weight, norm.bias, _Plan(None, scope, norm)))
+
+
+def _small_convolution(x: Tensor, layer: Any, scope: _Scope) -> Tensor:
+    """Convolve x, small enough to do whole, in plain autograd."""
+    x = x.to(scope.dtype, memory_format=torch.channels_last)
+    return _convolution(x, layer.weight.to(scope.dtype), _without_gradient(layer.bias).to(scope.dtype), layer)
+
+
+def _without_gradient(bias: Tensor) -> Tensor:
+    """Return the bias with a gradient of zeros (not none, for which the optimiser would keep no state)."""
+    return bias.detach() + 0.0 * bias
+
+
+def _layer(x: Tensor, norm: Any, layer: Any, scope: _Scope) -> Tensor:
+    plan = _Plan(layer, scope, norm)
+    return cast("Tensor", _Layer.apply(x, norm.weight, norm.bias, layer.weight, layer.bias, plan))
+
+
+def _squared_error(x: Tensor, norm: Any, layer: Any, images: Tensor, scope: _Scope) -> Tensor:
+    plan = _Plan(layer, scope, norm)
+    return cast("Tensor", _SquaredError.apply(x, norm.weight, norm.bias, layer.weight, layer.bias, images, plan))
+
+
+# The operations themselves. A `Function` gets the parameters one by one, because autograd tracks only plain arguments.
+
+
+class _ImageConvolution(Function):
+    """The first convolution, from uint8 images; there is no gradient for those."""
+
+    @staticmethod
+    def forward(ctx: Any, filters: Tensor, filter_bias: Tensor, images: Tensor, plan: _Plan) -> Tensor:
+        scope, side = plan.scope, images.shape[1] // 2
+        out = scope.buffer(f"output {id(plan.layer)}", len(images), len(filters), side, side)
+        filters, filter_bias = filters.to(scope.dtype), filter_bias.to(scope.dtype)
+        for rows in _blocks(len(images), out[0].numel()):
+            out[rows] = _convolution(_floats(images[rows], scope.dtype), filters, filter_bias, plan.layer)
+        ctx.save_for_backward(filters, images)
+        ctx.plan = plan
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        filters, images = ctx.saved_tensors
+        layer = ctx.plan.layer
+        of_filters = torch.zeros_like(layer.weight)
+        for rows in _blocks(len(images), gradient[0].numel()):
+            floats = _floats(images[rows], filters.dtype)
+            of_filters += _convolution_gradients(gradient[rows], floats, filters, layer, of_x=False)[1]
+        return of_filters, torch.zeros_like(layer.bias), None, None
+
+
+class _Normalisation(Function):
+    """Normalise and activate x (B, C, ...) in one block."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, plan: _Plan) -> Tensor:
+        norm = _Norm(x, weight, bias, plan.norm, plan.scope)
+        activated = norm.activate(x)
+        ctx.save_for_backward(x, activated)
+        ctx.norm, ctx.ranks = norm, plan.scope.ranks
+        return activated
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, activated = ctx.saved_tensors
+        of_x = x.clone()
+        ctx.norm.complete(of_x, ctx.norm.collect(gradient, activated, x), ctx.ranks, x[0].numel())
+        return of_x, *ctx.norm.gradients, None
+
+
+class _Layer(Function):
+    """Normalise, activate and convolve x (B, C, H, W), whose memory the backward pass uses for its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, filters: Tensor, filter_bias: Tensor, plan: _Plan
+    ) -> Tensor:
+        scope, layer = plan.scope, plan.layer
+        norm = _Norm(x, weight, bias, plan.norm, scope)
+        filters, filter_bias = filters.to(scope.dtype), filter_bias.to(scope.dtype)
+        side = x.shape[2] * 2 if layer.transposed else x.shape[2] // 2
+        out = scope.buffer(f"output {id(layer)}", len(x), layer.out_channels, side, side)
+        size = max(x[0].numel(), out[0].numel())
+        for rows in _blocks(len(x), size):
+            out[rows] = _convolution(norm.activate(x[rows]), filters, filter_bias, layer)
+        ctx.save_for_backward(x, filters)
+        ctx.norm, ctx.plan, ctx.size = norm, plan, size
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, filters = ctx.saved_tensors
+        layer, scope = ctx.plan.layer, ctx.plan.scope
+        of_filters = _backward_through(ctx.norm, x, gradient, filters, layer, scope, ctx.size)
+        return x.detach(), *ctx.norm.gradients, of_filters, torch.zeros_like(layer.bias), None
+
+
+class _SquaredError(Function):
+    """Normalise, activate, convolve to colours, and return their mean squared difference from the images."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        filters: Tensor,
+        filter_bias: Tensor,
+        images: Tensor,
+        plan: _Plan,
+    ) -> Tensor:
+        scope, layer = plan.scope, plan.layer
+        norm = _Norm(x, weight, bias, plan.norm, scope)
+        filters, filter_bias = filters.to(scope.dtype), filter_bias.to(scope.dtype)
+        of_logits = scope.buffer("logits", len(x), layer.out_channels, *x.shape[2:])
+        total = torch.zeros((), dtype=torch.float64)
+        for rows in _blocks(len(x), x[0].numel()):
+            logits = _convolution(norm.activate(x[rows]), filters, filter_bias, layer)
+            pixels = logits.to(weight.dtype).sigmoid_()
+            difference = pixels - _floats(images[rows], weight.dtype)
+            total += difference.square().sum()
+            of_logits[rows] = difference.mul_(pixels).mul_(1.0 - pixels)
+        ctx.save_for_backward(x, filters, of_logits)
+        ctx.norm, ctx.plan = norm, plan
+        return (total / of_logits.numel()).to(weight.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, filters, of_logits = ctx.saved_tensors
+        layer, scope = ctx.plan.layer, ctx.plan.scope
+        of_logits.mul_(gradient * 2.0 / of_logits.numel())
+        of_filters = _backward_through(ctx.norm, x, of_logits, filters, layer, scope, x[0].numel())
+        of_bias = of_logits.sum((0, 2, 3), dtype=of_filters.dtype)
+        return x.detach(), *ctx.norm.gradients, of_filters, of_bias, None, None
+
+
+def _backward_through(
+    norm: _Norm, x: Tensor, gradient: Tensor, filters: Tensor, layer: Any, scope: _Scope, size: int
+) -> Tensor:
+    """Overwrite x with its gradient, and return that of the filters."""
+    of_filters = torch.zeros_like(layer.weight)
+    scaled = scope.buffer(f"gradient of {tuple(x.shape[1:])}", *x.shape)
+    for rows in _blocks(len(x), size):
+        activated = norm.activate(x[rows])
+        of_activated, of_filters_block = _convolution_gradients(gradient[rows], activated, filters, layer)
+        of_filters += of_filters_block
+        scaled[rows] = norm.collect(of_activated, activated, x[rows])
+    norm.complete(x, scaled, scope.ranks, size)
+    return of_filters

@@ -1,0 +1,85 @@
+"""What a training leaves beside its network: the attribute directions, the loss plot, and the losses in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facevae.config import ENCODE_BATCH, TrainConfig
+from facevae.model.inference import encode_images
+from facevae.model.latent_space import AttributeDirections, ClassSums
+from facevae.model.vae import VAE
+from facevae.progress import Progress, Report
+from facevae.storage.history import HistoryPoint
+from facevae.storage.output import write_bytes
+
+History = Sequence[HistoryPoint]
+
+
+def find_directions(
+    vae: VAE,
+    images: NDArray[np.uint8],
+    attributes: NDArray[np.int8],
+    *,
+    stop: Callable[[], bool],
+    report: Report,
+) -> AttributeDirections | None:
+    """Encode images (N, S, S, 3) and return the directions of their attributes (N, A); None when `stop` says so."""
+    sums = ClassSums(attributes.shape[1], vae.config.latent_dim)
+    total = len(images)
+    for start in range(0, total, ENCODE_BATCH):
+        if stop():
+            return None
+        mean, _ = encode_images(vae, images[start : start + ENCODE_BATCH])
+        sums.add(mean, attributes[start : start + ENCODE_BATCH])
+        report(Progress("attribute directions", min(start + ENCODE_BATCH, total), total))
+    return sums.directions()
+
+
+def write_loss_plot(path: Path, history: History, config: TrainConfig) -> None:
+    """Draw the loss on train and valid.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    from facevae.figures.picture import plot_bytes
+    from facevae.figures.plots import LossCurves, loss_plot
+
+    def curves(split: str) -> LossCurves:
+        points = [point for point in history if point.split == split]
+        return LossCurves(
+            [point.epoch for point in points],
+            [point.loss for point in points],
+            [point.reconstruction for point in points],
+            [point.kl for point in points],
+        )
+
+    figure = loss_plot(curves("train"), curves("valid"), config.reconstruction_weight, config.kl_weight)
+    write_bytes(path, plot_bytes(figure, path.name))
+
+
+def last_point(history: History, split: str, until: float | None = None) -> HistoryPoint | None:
+    """Return the last point of a split, not after `until` epochs; None without any."""
+    return next(
+        (point for point in reversed(history) if point.split == split and (until is None or point.epoch <= until)), None
+    )
+
+
+def describe_point(point: HistoryPoint) -> str:
+    """Return the loss of a point in words."""
+    return (
+        f"{point.split} loss {point.loss:.2f} (reconstruction {point.reconstruction:.2f}, KL {point.kl:.2f}, "
+        f"{point.active_units} active units)"
+    )
+
+
+def mean_of_epoch(history: History, epoch: int) -> HistoryPoint:
+    """Return the mean of the training points of one epoch, which must have one, with the active units of its last."""
+    points = [point for point in history if point.split == "train" and epoch - 1 < point.epoch <= epoch]
+    names = ("loss", "reconstruction", "kl", "mse", "images_per_second")
+    means = {name: sum(getattr(point, name) for point in points) / len(points) for name in names}
+    return replace(points[-1], epoch=float(epoch), **means)
