@@ -73,12 +73,17 @@ def peak_of_training(faces: Path, directory: Path, precision: str, lines: int) -
     # Not Popen.send_signal, which collects a child that has ended, and its memory figures with it.
     second = threading.Timer(_DIRECTIONS_SECONDS, os.kill, (process.pid, signal.SIGINT))
     second.daemon = True
-    for line in process.stderr:
-        printed.append(line.rstrip())
-        seen += line.startswith("train:")
-        if seen == lines and line.startswith("train:"):
-            os.kill(process.pid, signal.SIGINT)
-            second.start()
+    try:
+        for line in process.stderr:
+            printed.append(line.rstrip())
+            if line.startswith("train:"):
+                seen += 1
+                if seen == lines:
+                    os.kill(process.pid, signal.SIGINT)
+                    second.start()
+    except BaseException:
+        process.kill()
+        raise
     second.cancel()
     code, peak = peak_of(process)
     if seen < lines:

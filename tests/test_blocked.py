@@ -18,6 +18,7 @@ from facevae.model.ranks import Ranks
 from facevae.model.training import Trainer, new_vae
 from facevae.model.vae import VAE
 from facevae.model.whole import WholePass
+from facevae.model.workers import Workers
 from support import random_images
 
 RECONSTRUCTION_WEIGHT, KL_WEIGHT = 2000.0, 0.7
@@ -42,7 +43,7 @@ def weighted(output: PassOutput) -> LossParts:
 
 
 def in_blocks(vae: VAE, images: Tensor, noise: Tensor, dtype: torch.dtype = torch.float64) -> LossParts:
-    run = BlockedPass(vae, dtype, Ranks())
+    run = BlockedPass(vae, dtype, Ranks(), Workers())
     parts = weighted(run(images, noise))
     parts.total.backward()  # type: ignore[no-untyped-call]
     run.update_statistics()
@@ -77,7 +78,7 @@ def test_it_is_the_plain_network_rearranged(count: int, size: int, images_a_bloc
     images, noise = batch(count, size, 5)
     with pytest.MonkeyPatch.context() as patch:
         # Of the largest layer; the smaller ones have more images a block.
-        patch.setattr(blocked, "_BLOCK_ELEMENTS", images_a_block * size * size * 6 // torch.get_num_threads())
+        patch.setattr(blocked, "_BLOCK_ELEMENTS", images_a_block * size * size * 6)
         parts = in_blocks(rearranged, images, noise)
     for got, wanted in zip(parts, plainly(plain, images, noise), strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
@@ -114,7 +115,7 @@ def test_half_precision_stays_near() -> None:
 def test_statistics_move_only_when_told() -> None:
     vae, _ = twins()
     before = [buffer.clone() for buffer in vae.buffers()]
-    run = BlockedPass(vae, torch.float64, Ranks())
+    run = BlockedPass(vae, torch.float64, Ranks(), Workers())
     run(*batch(4, 16, 5))
     assert all(torch.equal(*pair) for pair in zip(before, vae.buffers(), strict=True))
     run.update_statistics()
@@ -122,7 +123,7 @@ def test_statistics_move_only_when_told() -> None:
 
 
 def test_memory_is_kept_from_step_to_step() -> None:
-    run = BlockedPass(twins()[0], torch.float64, Ranks())
+    run = BlockedPass(twins()[0], torch.float64, Ranks(), Workers())
     kept = []
     for count in (6, 6, 3, 6):
         output = run(*batch(count, 16, 5))

@@ -23,10 +23,10 @@ of rounding errors, which Adam scales up to steps of full length, it would send 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +35,15 @@ from torch.autograd.function import once_differentiable
 
 from facevae.model.ranks import Ranks
 from facevae.model.vae import VAE
+from facevae.model.workers import Workers
+
+Result = TypeVar("Result")
 
 _BLOCK_ELEMENTS = 2**20
-"""Values of a layer's larger side in a block, for each thread: 2 MB in bfloat16, a share of the last cache of most processors."""
+"""Values of a layer's larger side in a block: 2 MB in bfloat16, a core's share of the last cache of most processors."""
+
+_BLOCK_IMAGES = 64
+"""Images in a block at most, so that the blocks of small layers go round among the threads."""
 
 
 class PassOutput(NamedTuple):
@@ -55,9 +61,9 @@ class BlockedPass:
     a pass and its `backward`, because all share the buffers.
     """
 
-    def __init__(self, vae: VAE, dtype: torch.dtype, ranks: Ranks) -> None:
+    def __init__(self, vae: VAE, dtype: torch.dtype, ranks: Ranks, workers: Workers) -> None:
         self.vae = vae
-        self._scope = _Scope(dtype, vae.config.negative_slope, ranks, {}, [])
+        self._scope = _Scope(dtype, vae.config.negative_slope, ranks, workers, {}, [])
 
     def __call__(self, images: Tensor, noise: Tensor) -> PassOutput:
         """Return the losses of `images` (B, S, S, 3) uint8 under standard normal `noise` (B, latent_dim)."""
@@ -108,8 +114,15 @@ class _Scope:
     dtype: torch.dtype
     negative_slope: float
     ranks: Ranks
+    workers: Workers
     buffers: dict[str, Tensor]
     statistics: list[tuple[Any, _Statistics]]
+
+    def each(self, function: Callable[[slice], Result], count: int, image_elements: int) -> list[Result]:
+        """Return `function` of each block's rows: as many of `count` images as the cache holds, at so many values each."""
+        size = max(1, min(_BLOCK_IMAGES, _BLOCK_ELEMENTS // image_elements))
+        blocks = (slice(start, min(start + size, count)) for start in range(0, count, size))
+        return list(self.workers.each(function, blocks))
 
     def buffer(self, name: str, *shape: int) -> Tensor:
         """Return uninitialised memory of (B, C, H, W) in channels-last order, the same at every step while B does not grow.
@@ -129,7 +142,7 @@ class _Norm:
 
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor, module: Any, scope: _Scope) -> None:
         self.weight, self.bias, self.epsilon, self.slope = weight, bias, module.eps, scope.negative_slope
-        self.statistics = _measure(x, weight, scope.ranks)
+        self.statistics = _measure(x, weight, scope)
         scope.statistics.append((module, self.statistics))
         # dL/dweight = sum g x^ and dL/dbias = sum g, of this rank
         self.gradients = torch.zeros(2, len(weight), dtype=weight.dtype)
@@ -140,8 +153,8 @@ class _Norm:
         normalised = torch.native_batch_norm(x, self.weight, self.bias, mean, variance, False, 0.0, self.epsilon)[0]
         return nn.functional.leaky_relu_(normalised, self.slope)
 
-    def collect(self, gradient: Tensor, activated: Tensor, x: Tensor) -> Tensor:
-        """Add a block to the sums, and return weight / sigma * g: what of dL/dx needs no sum.
+    def backward(self, gradient: Tensor, activated: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weight / sigma * g, which is what of dL/dx needs no sum, and the block's part of `gradients`.
 
         `gradient` is the loss's at `activated`, whose sign is that of the activation's input, since the slope is not negative.
         """
@@ -150,45 +163,41 @@ class _Norm:
         scaled, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
             before, x, self.weight, mean, variance, None, None, False, self.epsilon, [True, True, True]
         )
-        self.gradients[0] += of_weight
-        self.gradients[1] += of_bias
-        return cast("Tensor", scaled)
+        return scaled, torch.stack([of_weight, of_bias])
 
-    def complete(self, x: Tensor, scaled: Tensor, ranks: Ranks, size: int) -> None:
-        """Overwrite `x` with dL/dx, where `scaled` is what `collect` returned, block by block."""
+    def complete(self, x: Tensor, scaled: Tensor, scope: _Scope, size: int) -> None:
+        """Overwrite `x` with dL/dx, where `scaled` is what `backward` returned, block by block."""
         mean, variance, values = self.statistics
-        product_mean, gradient_mean = ranks.sum(self.gradients.clone()) / values
+        product_mean, gradient_mean = scope.ranks.sum(self.gradients.clone()) / values
         inverse = (variance + self.epsilon).rsqrt()
         # weight / sigma * (-mean(g) - x^ mean(g x^)), as an affine function of x, which an untrained normalisation computes.
         slope = -self.weight * inverse.square() * product_mean
         offset = -self.weight * inverse * gradient_mean - slope * mean
         zeros, ones = torch.zeros_like(slope), torch.ones_like(slope)
-        for rows in _blocks(len(x), size):
+
+        def complete(rows: slice) -> None:
             rest = torch.native_batch_norm(x[rows], slope, offset, zeros, ones, False, 0.0, 0.0)[0]
             torch.add(rest, scaled[rows], out=x[rows])
 
-
-def _blocks(count: int, image_elements: int) -> Iterator[slice]:
-    """Yield slices of so many images that `image_elements` values each stay within a block."""
-    size = max(1, _BLOCK_ELEMENTS * torch.get_num_threads() // image_elements)
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
+        scope.each(complete, len(x), size)
 
 
-def _measure(x: Tensor, like: Tensor, ranks: Ranks) -> _Statistics:
+def _measure(x: Tensor, like: Tensor, scope: _Scope) -> _Statistics:
     """Return the statistics of x (B, C, ...) over all ranks, in the dtype of `like`, summed in double precision."""
     channels = x.shape[1]
     per_image = x.shape[1:].numel()
     sums = torch.zeros(2 * channels + 1, dtype=torch.float64)
     # Running averages that are thrown away, at a momentum of zero: with them the result has their precision, not that of x.
     zeros, ones = like.new_zeros(channels), like.new_ones(channels)
-    for rows in _blocks(len(x), per_image):
+
+    def measure(rows: slice) -> Tensor:
         count = (rows.stop - rows.start) * (per_image // channels)
         mean, variance = (part.double() for part in torch.batch_norm_update_stats(x[rows], zeros, ones, 0.0))
-        sums[:channels] += count * mean
-        sums[channels:-1] += count * (variance + mean.square())
-        sums[-1] += count
-    ranks.sum(sums)
+        return torch.cat([count * mean, count * (variance + mean.square()), mean.new_full((1,), count)])
+
+    for part in scope.each(measure, len(x), per_image):
+        sums += part
+    scope.ranks.sum(sums)
     total = sums[-1]
     mean = sums[:channels] / total
     variance = (sums[channels:-1] / total - mean.square()).clamp_min_(0.0)
@@ -277,8 +286,11 @@ class _ImageConvolution(Function):
         scope, side = plan.scope, images.shape[1] // 2
         out = scope.buffer(f"output {id(plan.layer)}", len(images), len(filters), side, side)
         filters, filter_bias = filters.to(scope.dtype), filter_bias.to(scope.dtype)
-        for rows in _blocks(len(images), out[0].numel()):
+
+        def convolve(rows: slice) -> None:
             out[rows] = _convolution(_floats(images[rows], scope.dtype), filters, filter_bias, plan.layer)
+
+        scope.each(convolve, len(images), out[0].numel())
         ctx.save_for_backward(filters, images)
         ctx.plan = plan
         return out
@@ -288,10 +300,14 @@ class _ImageConvolution(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         filters, images = ctx.saved_tensors
         layer = ctx.plan.layer
-        of_filters = torch.zeros_like(layer.weight)
-        for rows in _blocks(len(images), gradient[0].numel()):
+
+        def backward(rows: slice) -> Tensor:
             floats = _floats(images[rows], filters.dtype)
-            of_filters += _convolution_gradients(gradient[rows], floats, filters, layer, of_x=False)[1]
+            return _convolution_gradients(gradient[rows], floats, filters, layer, of_x=False)[1]
+
+        of_filters = torch.zeros_like(layer.weight)
+        for part in ctx.plan.scope.each(backward, len(images), gradient[0].numel()):
+            of_filters += part
         return of_filters, torch.zeros_like(layer.bias), None, None
 
 
@@ -303,16 +319,18 @@ class _Normalisation(Function):
         norm = _Norm(x, weight, bias, plan.norm, plan.scope)
         activated = norm.activate(x)
         ctx.save_for_backward(x, activated)
-        ctx.norm, ctx.ranks = norm, plan.scope.ranks
+        ctx.norm, ctx.scope = norm, plan.scope
         return activated
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, activated = ctx.saved_tensors
+        norm: _Norm = ctx.norm
+        scaled, norm.gradients = norm.backward(gradient, activated, x)
         of_x = x.clone()
-        ctx.norm.complete(of_x, ctx.norm.collect(gradient, activated, x), ctx.ranks, x[0].numel())
-        return of_x, *ctx.norm.gradients, None
+        norm.complete(of_x, scaled, ctx.scope, x[0].numel())
+        return of_x, *norm.gradients, None
 
 
 class _Layer(Function):
@@ -328,8 +346,11 @@ class _Layer(Function):
         side = x.shape[2] * 2 if layer.transposed else x.shape[2] // 2
         out = scope.buffer(f"output {id(layer)}", len(x), layer.out_channels, side, side)
         size = max(x[0].numel(), out[0].numel())
-        for rows in _blocks(len(x), size):
+
+        def convolve(rows: slice) -> None:
             out[rows] = _convolution(norm.activate(x[rows]), filters, filter_bias, layer)
+
+        scope.each(convolve, len(x), size)
         ctx.save_for_backward(x, filters)
         ctx.norm, ctx.plan, ctx.size = norm, plan, size
         return out
@@ -361,16 +382,19 @@ class _SquaredError(Function):
         norm = _Norm(x, weight, bias, plan.norm, scope)
         filters, filter_bias = filters.to(scope.dtype), filter_bias.to(scope.dtype)
         of_logits = scope.buffer("logits", len(x), layer.out_channels, *x.shape[2:])
-        total = torch.zeros((), dtype=torch.float64)
-        for rows in _blocks(len(x), x[0].numel()):
+
+        def compare(rows: slice) -> float:
             logits = _convolution(norm.activate(x[rows]), filters, filter_bias, layer)
             pixels = logits.to(weight.dtype).sigmoid_()
             difference = pixels - _floats(images[rows], weight.dtype)
-            total += difference.square().sum()
+            squares = difference.square().sum().item()
             of_logits[rows] = difference.mul_(pixels).mul_(1.0 - pixels)
+            return squares
+
+        total = math.fsum(scope.each(compare, len(x), x[0].numel()))
         ctx.save_for_backward(x, filters, of_logits)
         ctx.norm, ctx.plan = norm, plan
-        return (total / of_logits.numel()).to(weight.dtype)
+        return weight.new_tensor(total / of_logits.numel())
 
     @staticmethod
     @once_differentiable
@@ -387,12 +411,17 @@ def _backward_through(
     norm: _Norm, x: Tensor, gradient: Tensor, filters: Tensor, layer: Any, scope: _Scope, size: int
 ) -> Tensor:
     """Overwrite x with its gradient, and return that of the filters."""
-    of_filters = torch.zeros_like(layer.weight)
     scaled = scope.buffer(f"gradient of {tuple(x.shape[1:])}", *x.shape)
-    for rows in _blocks(len(x), size):
+
+    def backward(rows: slice) -> tuple[Tensor, Tensor]:
         activated = norm.activate(x[rows])
-        of_activated, of_filters_block = _convolution_gradients(gradient[rows], activated, filters, layer)
-        of_filters += of_filters_block
-        scaled[rows] = norm.collect(of_activated, activated, x[rows])
-    norm.complete(x, scaled, scope.ranks, size)
+        of_activated, of_filters = _convolution_gradients(gradient[rows], activated, filters, layer)
+        scaled[rows], of_norm = norm.backward(of_activated, activated, x[rows])
+        return of_filters, of_norm
+
+    of_filters = torch.zeros_like(layer.weight)
+    for of_filters_part, of_norm_part in scope.each(backward, len(x), size):
+        of_filters += of_filters_part
+        norm.gradients += of_norm_part
+    norm.complete(x, scaled, scope, size)
     return of_filters

@@ -6,7 +6,6 @@ their moments, statistics, latents and losses stay in float32 (Micikevicius et a
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from facevae.config import PRECISIONS
 from facevae.errors import UsageError
 
 _CPU_FEATURES = ("amx_bf16", "avx512_bf16")
-"""Instructions that multiply bfloat16, by the names that both PyTorch and the Linux kernel give them; the best first."""
+"""Instructions that multiply bfloat16, by the names that PyTorch gives them; the best first."""
 
 
 class Precision(NamedTuple):
@@ -57,8 +56,5 @@ def _cpu_features() -> set[str]:
     capabilities = getattr(torch.cpu, "get_capabilities", None)  # since PyTorch 2.10
     if capabilities is not None:
         return {name for name, present in capabilities().items() if present is True}
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    return set(text.partition("flags")[2].partition("\n")[0].split())
+    has_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # before, with the tile unit unasked
+    return {"avx512_bf16"} if has_bfloat16 is not None and has_bfloat16() else set()

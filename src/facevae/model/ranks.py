@@ -7,7 +7,6 @@ of the loss, and normalisations take their sums over all ranks, so that the trai
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,23 +76,6 @@ class Ranks:
                 f"Rank {self.rank} of {self.count} lost another one: its process ended, or the network between them failed."
             ) from error
         return tensor
-
-
-def started_together() -> bool:
-    """Return whether this process is one of several that `torchrun`, or something with its conventions, has started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def leads() -> bool:
-    """Return whether this process is the only one or, of several, the one that writes and reports."""
-    return os.environ.get("RANK", "0") == "0" or not started_together()
-
-
-def local_device(device: torch.device, count: int = 1) -> torch.device:
-    """Return the device of this rank, where it is of several: with CUDA, the GPU of the rank's number on its machine."""
-    if device.type == "cuda" and device.index is None and (started_together() or count > 1):
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return device
 
 
 @contextmanager

@@ -9,6 +9,8 @@ Optimiser: Adam (Kingma & Ba 2015), at the rate of `schedule.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,6 +28,7 @@ from facevae.model.ranks import Ranks
 from facevae.model.schedule import learning_rate_at
 from facevae.model.vae import VAE
 from facevae.model.whole import WholePass
+from facevae.model.workers import Workers
 
 ACTIVE_NATS = 0.1
 """A latent unit is active if it carries more than this: its KL divergence, averaged over images.
@@ -121,8 +124,12 @@ class Trainer:
         self.epoch = epoch
         self.step = step
         self._images = images.to(device)
-        kind = BlockedPass if device.type == "cpu" else WholePass
-        self._pass = kind(vae, precision.dtype, self.ranks)
+        self._workers = Workers() if device.type == "cpu" else None
+        self._pass = (
+            BlockedPass(vae, precision.dtype, self.ranks, self._workers)
+            if self._workers is not None
+            else WholePass(vae, precision.dtype, self.ranks)
+        )
         self.optimizer = _adam(vae, config.learning_rate)
         full, rest = divmod(len(images), config.batch_size)
         # Batch normalisation cannot train on a single image: a rest of one sits the epoch out.
@@ -146,6 +153,10 @@ class Trainer:
 
     def advance(self) -> int:
         """Take one step and return the number of images in it; ends the epoch after its last step."""
+        with self._workers.alone() if self._workers is not None else nullcontext():
+            return self._advance()
+
+    def _advance(self) -> int:
         rows = self._batch_rows()
         generator = seeded_generator(self.vae.device, self.config.seed, self.epoch, self.step + 1)
         noise = torch.randn(len(rows), self.vae.config.latent_dim, generator=generator, device=self.vae.device)
@@ -212,18 +223,35 @@ def evaluate_loss(vae: VAE, images: Tensor, config: TrainConfig, ranks: Ranks | 
     ranks = ranks if ranks is not None else Ranks()
     vae.eval()
     running = _RunningMean(vae, ranks)
+
+    def evaluate(piece: tuple[Tensor, Tensor]) -> tuple[LossParts, Tensor, Tensor, int]:
+        with torch.inference_mode():  # a setting of each thread
+            floats = to_tensor(piece[0], vae.device)
+            output = vae(floats, piece[1])
+            losses = vae_loss(
+                floats, *output, reconstruction_weight=config.reconstruction_weight, kl_weight=config.kl_weight
+            )
+        return losses, output.mean, output.log_variance, len(floats)
+
+    pieces = _valid_pieces(vae, images, config, ranks)
+    if vae.device.type == "cpu":
+        workers = Workers()
+        with workers.alone():
+            for result in workers.each(evaluate, pieces):
+                running.add(*result)
+    else:
+        for result in map(evaluate, pieces):
+            running.add(*result)
+    running.images = len(images)
+    return running.read()
+
+
+def _valid_pieces(vae: VAE, images: Tensor, config: TrainConfig, ranks: Ranks) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield this rank's share of the images, with their noise."""
     for number, batch in enumerate(torch.split(images, config.batch_size)):
         if number % ranks.count != ranks.rank:
             continue
         generator = seeded_generator(vae.device, config.seed, _VALID_STREAM, number)
         noise = torch.randn(len(batch), vae.config.latent_dim, generator=generator, device=vae.device)
-        piece = _VALID_CPU_IMAGES if vae.device.type == "cpu" else len(batch)
-        for part, part_noise in zip(torch.split(batch, piece), torch.split(noise, piece), strict=True):
-            floats = to_tensor(part, vae.device)
-            output = vae(floats, part_noise)
-            losses = vae_loss(
-                floats, *output, reconstruction_weight=config.reconstruction_weight, kl_weight=config.kl_weight
-            )
-            running.add(losses, output.mean, output.log_variance, len(part))
-    running.images = len(images)
-    return running.read()
+        size = _VALID_CPU_IMAGES if vae.device.type == "cpu" else len(batch)
+        yield from zip(torch.split(batch, size), torch.split(noise, size), strict=True)

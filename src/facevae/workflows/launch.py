@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from facevae.errors import FacevaeError, LostRankError, UsageError
-from facevae.model.ranks import Ranks, joined, started_together
+from facevae.model.ranks import Ranks, joined
 
 _HOST = "127.0.0.1"
 _STORE = "FACEVAE_STORE_PORT"
@@ -28,6 +28,23 @@ _STORE = "FACEVAE_STORE_PORT"
 
 _START_SECONDS = 300.0
 _END_SECONDS = 30.0
+
+
+def started_together() -> bool:
+    """Return whether this process is one of several that `torchrun`, or something with its conventions, has started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def leads() -> bool:
+    """Return whether this process is the only one or, of several, the one that writes and reports."""
+    return os.environ.get("RANK", "0") == "0" or not started_together()
+
+
+def local_device(device: torch.device, count: int = 1) -> torch.device:
+    """Return the device of this rank, where it is of several: with CUDA, the GPU of the rank's number on its machine."""
+    if device.type == "cuda" and device.index is None and (started_together() or count > 1):
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return device
 
 
 def process_count(asked: int | None, device: torch.device) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 from facevae.config import FACES_FILE, WEIGHTS_FILE, ModelConfig, ScheduleName, SplitName, TrainConfig
 from facevae.errors import DataError, MismatchError, UsageError
 from facevae.model.device import resolve_device
-from facevae.model.ranks import leads, local_device
 from facevae.progress import Notice, Report, silent
 from facevae.storage.checkpoint import Checkpoint, load_checkpoint
 from facevae.storage.faces import Faces
@@ -22,7 +21,7 @@ from facevae.storage.tensorboard_log import check_tensorboard
 from facevae.storage.training_files import TrainFiles
 from facevae.workflows.duration import parse_duration
 from facevae.workflows.interruption import deferred_interruption
-from facevae.workflows.launch import meet, process_count
+from facevae.workflows.launch import leads, local_device, meet, process_count
 from facevae.workflows.training_log import open_logs
 from facevae.workflows.training_outputs import last_point
 from facevae.workflows.training_run import Stopped, TrainingRun

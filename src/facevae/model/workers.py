@@ -1,0 +1,59 @@
+"""Threads that each compute blocks of a batch by themselves.
+
+PyTorch splits every single operation over its threads and makes them wait for each other at its end. In a training by blocks
+those are thousands of meetings a step, and each lasts as long as the slowest thread takes to come: on cores that other programs
+use as well, hundreds of times longer than the operation. Here a thread takes a whole block through all its operations, and they
+meet once a layer. Sums over blocks are taken in the order of the blocks, so that results don't depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Barrier
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """As many threads as PyTorch has at the time, or none if that is one."""
+
+    def __init__(self) -> None:
+        self.count = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self.count, "facevae-worker") if self.count > 1 else None
+        if self._pool is not None:
+            barrier = Barrier(self.count)
+            list(self._pool.map(lambda _: _compute_alone(barrier), range(self.count)))
+            # What a thread sets is the default of those made later, too.
+            torch.set_num_threads(self.count)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep PyTorch from using threads of its own in this one meanwhile."""
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self.count)
+
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield `function` of each item, without gradients, in the order of the items."""
+        if self._pool is None:
+            return map(function, items)
+
+        def call(item: Item) -> Result:
+            with torch.no_grad():  # a setting of each thread
+                return function(item)
+
+        return self._pool.map(call, items)
+
+
+def _compute_alone(barrier: Barrier) -> None:
+    """Make the operations of this thread use it alone; the barrier sees to it that every thread comes by."""
+    barrier.wait()
+    torch.set_num_threads(1)
