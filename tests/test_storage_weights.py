@@ -375,8 +375,11 @@ def test_damaged_weights_are_never_more_than_a_data_error(tmp_path_factory: pyte
         assert str(path) in str(error)  # noqa: PT017 - loading may also succeed
 
 
+CONFIG = TrainConfig(batch_size=3, precision="fp32")
+
+
 def make_trainer(count: int = 6, steps: int = 2) -> Trainer:
-    trainer = Trainer(new_vae(TINY, 0), torch.from_numpy(random_images(count, 16)), TrainConfig(batch_size=3))
+    trainer = Trainer(new_vae(TINY, 0), torch.from_numpy(random_images(count, 16)), CONFIG)
     for _ in range(steps):
         trainer.advance()
     return trainer
@@ -452,7 +455,7 @@ def test_history_survives_the_checkpoint(
     save_checkpoint(path, make_trainer(steps=0), seconds=0.1, faces_fingerprint="é", history=history)
     loaded = load_checkpoint(path)
     assert loaded.history == history
-    assert (loaded.path, loaded.faces_fingerprint, loaded.train) == (path, "é", TrainConfig(batch_size=3))
+    assert (loaded.path, loaded.faces_fingerprint, loaded.train) == (path, "é", CONFIG)
 
 
 def test_weights_are_not_a_checkpoint(weights_file: Path) -> None:

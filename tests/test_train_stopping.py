@@ -86,17 +86,17 @@ class Clock:
 def test_a_training_stops_when_its_time_is_up_and_goes_on(
     faces: Path, output: Path, three_epochs: TrainResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step is followed by a report: 45 seconds are over after the sixth."""
+    """A step is followed by a report: 45 seconds are over after the fifth."""
     with monkeypatch.context() as patch:
         clock = Clock(patch)
         halted = train(faces, output, epochs=3, max_time="45s", report=clock.report, **TINY)
-    assert (halted.epochs, halted.stopped, halted.interrupted) == (1.5, "max time", False)
-    assert clock.notices[1:] == ["The time of 45s is up after 1.50 of 3 epochs: facevae train --resume goes on."]
+    assert (halted.epochs, halted.stopped, halted.interrupted) == (1.25, "max time", False)
+    assert clock.notices[1:] == ["The time of 45s is up after 1.25 of 3 epochs: facevae train --resume goes on."]
     model = FaceModel.load(output)
     assert model.directions is not None
-    assert model.training["epochs_done"] == 1.5
+    assert model.training["epochs_done"] == 1.25
     checkpoint = load_checkpoint(TrainFiles(output).checkpoint)
-    assert (checkpoint.epoch, checkpoint.step) == (1, 2)
+    assert (checkpoint.epoch, checkpoint.step) == (1, 1)
     # The limit is that of a run: it is not remembered, and starts anew.
     resumed = train(faces, output, resume=True, device="cpu", max_time="1h")
     assert (resumed.epochs, resumed.stopped) == (3.0, "done")

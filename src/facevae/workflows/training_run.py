@@ -38,8 +38,9 @@ from facevae.workflows.training_outputs import (
 
 CHECKPOINT_SECONDS = 60.0
 _POINTS_PER_EPOCH = 20
-_INTERRUPTED = 2
-"""The wish to stop of an interrupted rank; 1 is that of one whose time is up, 0 none."""
+
+# Whether a rank wishes to stop: the highest of all ranks' numbers counts.
+_GO_ON, _LATE, _INTERRUPTED = 0, 1, 2
 
 Stopped = Literal["done", "interrupted", "max time", "patience"]
 """Why a training ended: all epochs were trained, Ctrl-C, its time was up, or the loss on valid no longer fell."""
@@ -220,16 +221,17 @@ class TrainingRun:
         self._say_why(max_seconds)
 
     def _steps(self, interruption: Interruption, deadline: float) -> Stopped:
-        """Take steps until the training is over, or return who asked to stop."""
+        """Take steps, at least one, until the training is over or a rank asks to stop; return why, if one did."""
         trainer = self._trainer
         interval = max(1, trainer.steps_per_epoch // _POINTS_PER_EPOCH)
-        images, clock = 0, time.monotonic()
-        stop = self._agree_to_stop(interruption, math.inf)
-        while not (self._ended() or stop):
-            images += trainer.advance()
+        images, clock, taken, stop = 0, time.monotonic(), False, _GO_ON
+        while not self._ended():
+            stop = self._agree_to_stop(interruption, deadline if taken else math.inf)
+            if stop:
+                break
+            images, taken = images + trainer.advance(), True
             epoch_ended = trainer.step == 0
-            stop = self._agree_to_stop(interruption, deadline)
-            if epoch_ended or trainer.step % interval == 0 or stop:
+            if epoch_ended or trainer.step % interval == 0:
                 now = time.monotonic()
                 self._record_train(images / max(now - clock, 1e-9))
                 images, clock = 0, now
@@ -239,12 +241,14 @@ class TrainingRun:
                 elif now - self._saved_at > CHECKPOINT_SECONDS:
                     self._save_checkpoint()
                     clock = time.monotonic()
+        if images:
+            self._record_train(images / max(time.monotonic() - clock, 1e-9))
         return "interrupted" if stop == _INTERRUPTED else "max time"
 
     def _agree_to_stop(self, interruption: Interruption, deadline: float) -> int:
-        """Return the same on all ranks: not 0 if one of them should stop."""
-        wish = _INTERRUPTED if interruption.requested else int(time.monotonic() >= deadline)
-        return self._ranks.highest(wish)
+        """Return whether to stop before the next step, and why: the same on all ranks."""
+        late = _LATE if time.monotonic() >= deadline else _GO_ON
+        return self._ranks.highest(_INTERRUPTED if interruption.requested else late)
 
     def _lost_rank(self, error: LostRankError) -> LostRankError:
         """Save what was trained: a step that was broken off changed nothing, because ranks meet before they change anything."""
