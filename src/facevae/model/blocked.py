@@ -23,7 +23,7 @@ of rounding errors, which Adam scales up to steps of full length, it would send 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar, cast
@@ -89,6 +89,10 @@ class BlockedPass:
         mse = _squared_error(x, blocks[-1].norm, decoder.output, images, scope)
         return PassOutput(mse, mean, log_variance)
 
+    def free_buffers(self) -> None:
+        """Give the kept memory back; the next pass takes it anew."""
+        self._scope.buffers.clear()
+
     @torch.no_grad()
     def update_statistics(self) -> None:
         """Move the running averages of the last pass's normalisations; apart from the pass, so that a failed step moves none."""
@@ -118,11 +122,16 @@ class _Scope:
     buffers: dict[str, Tensor]
     statistics: list[tuple[Any, _Statistics]]
 
-    def each(self, function: Callable[[slice], Result], count: int, image_elements: int) -> list[Result]:
-        """Return `function` of each block's rows: as many of `count` images as the cache holds, at so many values each."""
+    def do(self, function: Callable[[slice], None], count: int, image_elements: int) -> None:
+        """Call `function` with each block's rows, see `each`."""
+        for _ in self.each(function, count, image_elements):
+            pass
+
+    def each(self, function: Callable[[slice], Result], count: int, image_elements: int) -> Iterator[Result]:
+        """Yield `function` of each block's rows: as many of `count` images as the cache holds, at so many values each."""
         size = max(1, min(_BLOCK_IMAGES, _BLOCK_ELEMENTS // image_elements))
         blocks = (slice(start, min(start + size, count)) for start in range(0, count, size))
-        return list(self.workers.each(function, blocks))
+        return self.workers.each(function, blocks)
 
     def buffer(self, name: str, *shape: int) -> Tensor:
         """Return uninitialised memory of (B, C, H, W) in channels-last order, the same at every step while B does not grow.
@@ -165,8 +174,11 @@ class _Norm:
         )
         return scaled, torch.stack([of_weight, of_bias])
 
-    def complete(self, x: Tensor, scaled: Tensor, scope: _Scope, size: int) -> None:
-        """Overwrite `x` with dL/dx, where `scaled` is what `backward` returned, block by block."""
+    def complete(
+        self, x: Tensor, scaled: Callable[[slice], Tensor], scope: _Scope, size: int, factor: float = 1.0
+    ) -> None:
+        """Overwrite `x` with dL/dx, where `scaled` gives what `backward` returned for a block, all of it times `factor`."""
+        self.gradients *= factor
         mean, variance, values = self.statistics
         product_mean, gradient_mean = scope.ranks.sum(self.gradients.clone()) / values
         inverse = (variance + self.epsilon).rsqrt()
@@ -177,9 +189,9 @@ class _Norm:
 
         def complete(rows: slice) -> None:
             rest = torch.native_batch_norm(x[rows], slope, offset, zeros, ones, False, 0.0, 0.0)[0]
-            torch.add(rest, scaled[rows], out=x[rows])
+            torch.add(rest, scaled(rows), alpha=factor, out=x[rows])
 
-        scope.each(complete, len(x), size)
+        scope.do(complete, len(x), size)
 
 
 def _measure(x: Tensor, like: Tensor, scope: _Scope) -> _Statistics:
@@ -211,10 +223,10 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor, layer: Any) -> Tensor:
 
 
 def _convolution_gradients(
-    gradient: Tensor, x: Tensor, weight: Tensor, layer: Any, *, of_x: bool = True
+    gradient: Tensor, x: Tensor, weight: Tensor, layer: Any, *, of_x: bool = True, of_weight: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Return dL/dx (nothing useful unless `of_x`) and dL/dweight of a block."""
-    of_x_block, of_weight, _ = torch.ops.aten.convolution_backward(
+    """Return dL/dx and dL/dweight of a block; nothing useful for one that is not asked for."""
+    of_x_block, of_weight_block, _ = torch.ops.aten.convolution_backward(
         gradient,
         x,
         weight,
@@ -225,9 +237,9 @@ def _convolution_gradients(
         layer.transposed,
         layer.output_padding,
         1,
-        [of_x, True, False],
+        [of_x, of_weight, False],
     )
-    return of_x_block, of_weight
+    return of_x_block, of_weight_block
 
 
 def _floats(images: Tensor, dtype: torch.dtype) -> Tensor:
@@ -290,7 +302,7 @@ class _ImageConvolution(Function):
         def convolve(rows: slice) -> None:
             out[rows] = _convolution(_floats(images[rows], scope.dtype), filters, filter_bias, plan.layer)
 
-        scope.each(convolve, len(images), out[0].numel())
+        scope.do(convolve, len(images), out[0].numel())
         ctx.save_for_backward(filters, images)
         ctx.plan = plan
         return out
@@ -329,7 +341,7 @@ class _Normalisation(Function):
         norm: _Norm = ctx.norm
         scaled, norm.gradients = norm.backward(gradient, activated, x)
         of_x = x.clone()
-        norm.complete(of_x, scaled, ctx.scope, x[0].numel())
+        norm.complete(of_x, scaled.__getitem__, ctx.scope, x[0].numel())
         return of_x, *norm.gradients, None
 
 
@@ -350,7 +362,7 @@ class _Layer(Function):
         def convolve(rows: slice) -> None:
             out[rows] = _convolution(norm.activate(x[rows]), filters, filter_bias, layer)
 
-        scope.each(convolve, len(x), size)
+        scope.do(convolve, len(x), size)
         ctx.save_for_backward(x, filters)
         ctx.norm, ctx.plan, ctx.size = norm, plan, size
         return out
@@ -365,7 +377,10 @@ class _Layer(Function):
 
 
 class _SquaredError(Function):
-    """Normalise, activate, convolve to colours, and return their mean squared difference from the images."""
+    """Normalise, activate, convolve to colours, and return their mean squared difference from the images.
+
+    But for a factor, a block's gradients need no more than the block: the forward pass computes them while all is in the cache.
+    """
 
     @staticmethod
     def forward(
@@ -382,36 +397,55 @@ class _SquaredError(Function):
         norm = _Norm(x, weight, bias, plan.norm, scope)
         filters, filter_bias = filters.to(scope.dtype), filter_bias.to(scope.dtype)
         of_logits = scope.buffer("logits", len(x), layer.out_channels, *x.shape[2:])
+        # The largest of all: in 4 bytes a value it would take more memory than it is worth, and is computed again.
+        kept = scope.buffer("gradient", *x.shape) if x.element_size() == 2 else None
 
-        def compare(rows: slice) -> float:
-            logits = _convolution(norm.activate(x[rows]), filters, filter_bias, layer)
-            pixels = logits.to(weight.dtype).sigmoid_()
+        def compare(rows: slice) -> tuple[float, Tensor, Tensor]:
+            activated = norm.activate(x[rows])
+            pixels = _convolution(activated, filters, filter_bias, layer).to(weight.dtype).sigmoid_()
             difference = pixels - _floats(images[rows], weight.dtype)
             squares = difference.square().sum().item()
             of_logits[rows] = difference.mul_(pixels).mul_(1.0 - pixels)
-            return squares
+            of_activated, of_filters = _convolution_gradients(of_logits[rows], activated, filters, layer)
+            scaled, of_norm = norm.backward(of_activated, activated, x[rows])
+            if kept is not None:
+                kept[rows] = scaled
+            return squares, of_filters, of_norm
 
-        total = math.fsum(scope.each(compare, len(x), x[0].numel()))
-        ctx.save_for_backward(x, filters, of_logits)
+        total, ctx.of_filters = 0.0, torch.zeros_like(layer.weight)
+        for squares, of_filters_part, of_norm_part in scope.each(compare, len(x), x[0].numel()):
+            total += squares
+            ctx.of_filters += of_filters_part
+            norm.gradients += of_norm_part
+        ctx.save_for_backward(x, filters, of_logits, kept)
         ctx.norm, ctx.plan = norm, plan
         return weight.new_tensor(total / of_logits.numel())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, filters, of_logits = ctx.saved_tensors
-        layer, scope = ctx.plan.layer, ctx.plan.scope
-        of_logits.mul_(gradient * 2.0 / of_logits.numel())
-        of_filters = _backward_through(ctx.norm, x, of_logits, filters, layer, scope, x[0].numel())
-        of_bias = of_logits.sum((0, 2, 3), dtype=of_filters.dtype)
-        return x.detach(), *ctx.norm.gradients, of_filters, of_bias, None, None
+        x, filters, of_logits, kept = ctx.saved_tensors
+        norm: _Norm = ctx.norm
+        factor = gradient.item() * 2.0 / of_logits.numel()
+
+        def again(rows: slice) -> Tensor:
+            activated = norm.activate(x[rows])
+            of_activated = _convolution_gradients(of_logits[rows], activated, filters, ctx.plan.layer, of_weight=False)[
+                0
+            ]
+            return norm.backward(of_activated, activated, x[rows])[0]
+
+        norm.complete(x, again if kept is None else kept.__getitem__, ctx.plan.scope, x[0].numel(), factor)
+        of_filters = factor * ctx.of_filters
+        of_bias = factor * of_logits.sum((0, 2, 3), dtype=of_filters.dtype)
+        return x.detach(), *norm.gradients, of_filters, of_bias, None, None
 
 
 def _backward_through(
     norm: _Norm, x: Tensor, gradient: Tensor, filters: Tensor, layer: Any, scope: _Scope, size: int
 ) -> Tensor:
     """Overwrite x with its gradient, and return that of the filters."""
-    scaled = scope.buffer(f"gradient of {tuple(x.shape[1:])}", *x.shape)
+    scaled = scope.buffer("gradient", *x.shape)
 
     def backward(rows: slice) -> tuple[Tensor, Tensor]:
         activated = norm.activate(x[rows])
@@ -423,5 +457,5 @@ def _backward_through(
     for of_filters_part, of_norm_part in scope.each(backward, len(x), size):
         of_filters += of_filters_part
         norm.gradients += of_norm_part
-    norm.complete(x, scaled, scope, size)
+    norm.complete(x, scaled.__getitem__, scope, size)
     return of_filters

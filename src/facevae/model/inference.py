@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,7 +12,12 @@ from torch import Tensor
 
 from facevae.config import ENCODE_BATCH
 from facevae.model.vae import VAE
+from facevae.model.workers import Workers
 
+CPU_BATCH = 64
+"""Images of a forward pass on a processor: so many activations stay in its cache."""
+
+Result = TypeVar("Result")
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -31,11 +39,13 @@ def to_images(tensor: Tensor) -> Images:
 def encode_images(vae: VAE, images: Images) -> tuple[Floats, Floats]:
     """Return `(mean, log_variance)` of the posterior, each (B, latent_dim) float32, for images (B, S, S, 3) uint8."""
     vae.eval()
-    batches = [vae.encode(to_tensor(images[rows], vae.device)) for rows in _batches(len(images))]
-    mean, log_variance = (
-        np.concatenate([part.float().cpu().numpy() for part in parts]) for parts in zip(*batches, strict=True)
-    )
-    return mean, log_variance
+
+    def encode(rows: slice) -> tuple[Floats, Floats]:
+        mean, log_variance = vae.encode(to_tensor(images[rows], vae.device))
+        return mean.float().cpu().numpy(), log_variance.float().cpu().numpy()
+
+    mean, log_variance = zip(*_each_batch(encode, len(images), vae.device), strict=True)
+    return np.concatenate(mean), np.concatenate(log_variance)
 
 
 @torch.inference_mode()
@@ -43,9 +53,23 @@ def decode_latents(vae: VAE, latents: Floats) -> Images:
     """Return images (B, S, S, 3) uint8 for latents (B, latent_dim)."""
     vae.eval()
     tensor = torch.from_numpy(np.ascontiguousarray(latents, dtype=np.float32))
-    return np.concatenate([to_images(vae.decode(tensor[rows].to(vae.device))) for rows in _batches(len(tensor))])
+
+    def decode(rows: slice) -> Images:
+        return to_images(vae.decode(tensor[rows].to(vae.device)))
+
+    return np.concatenate(list(_each_batch(decode, len(tensor), vae.device)))
 
 
-def _batches(count: int) -> list[slice]:
-    """Cut many rows into batches, so that memory holds the activations of only so many; no rows are one empty batch."""
-    return [slice(start, start + ENCODE_BATCH) for start in range(0, max(count, 1), ENCODE_BATCH)]
+def _each_batch(function: Callable[[slice], Result], count: int, device: torch.device) -> Iterator[Result]:
+    """Yield `function` of batches of rows, so that memory holds the activations of only so many; no rows are one empty batch.
+
+    On a processor the batches fit its cache, and a thread does each alone.
+    """
+    size = CPU_BATCH if device.type == "cpu" else ENCODE_BATCH
+    batches = [slice(start, start + size) for start in range(0, max(count, 1), size)]
+    if device.type != "cpu" or len(batches) == 1:
+        yield from map(function, batches)
+    else:
+        workers = Workers()
+        with workers.alone():
+            yield from workers.each(function, batches)

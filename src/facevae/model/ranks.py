@@ -47,7 +47,7 @@ class Ranks:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up `tensor` over all ranks, in place, and return it."""
-        return self._reduce(tensor, dist.ReduceOp.SUM)
+        return self._reduce(tensor, "SUM")
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add up the gradients of all ranks, in one message: they are small, and a message each would be mostly waiting."""
@@ -62,20 +62,30 @@ class Ranks:
 
     def highest(self, number: int) -> int:
         """Return the highest number that any rank has; all get the same answer, and none before all have asked."""
-        if self.count == 1:
-            return number
-        return int(self._reduce(torch.tensor(number), dist.ReduceOp.MAX))
+        return number if self.count == 1 else int(self._reduce(torch.tensor(number), "MAX"))
 
-    def _reduce(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
+    def _reduce(self, tensor: Tensor, operation: str) -> Tensor:
         if self.count == 1:
             return tensor
         try:
-            dist.all_reduce(tensor, operation)
+            dist.all_reduce(tensor, getattr(dist.ReduceOp, operation))  # by name: some builds of PyTorch have none
         except RuntimeError as error:  # of gloo and of NCCL alike
             raise LostRankError(
                 f"Rank {self.rank} of {self.count} lost another one: its process ended, or the network between them failed."
             ) from error
         return tensor
+
+
+def check_shared(device: torch.device) -> None:
+    """Check that several processes can train on such a device together.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    if not dist.is_available():
+        raise UsageError("This PyTorch was built without torch.distributed: it trains in one process alone.")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"Several processes cannot train on {device.type} together: use --device cpu or cuda.")
 
 
 @contextmanager
@@ -88,8 +98,7 @@ def joined(device: torch.device, store: Any = None, rank: int = 0, count: int = 
         LostRankError: the others don't come.
         UsageError: the device cannot be trained on by several processes.
     """
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"Several processes cannot train on {device.type} together: use --device cpu or cuda.")
+    check_shared(device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from facevae.config import ModelConfig, TrainConfig
+from facevae.model.adam import Adam
 from facevae.model.blocked import BlockedPass
 from facevae.model.cuda_graph import CudaGraph
-from facevae.model.inference import to_tensor
+from facevae.model.inference import CPU_BATCH, to_tensor
 from facevae.model.losses import LossParts, kl_divergence, vae_loss, weighted_loss
 from facevae.model.precision import resolve_precision
 from facevae.model.ranks import Ranks
@@ -39,9 +40,6 @@ ACTIVE_NATS = 0.1
 
 _VALID_STREAM = 2**31
 """The "epoch" that seeds the noise of the validation pass: the same noise each time, so that epochs can be compared."""
-
-_VALID_CPU_IMAGES = 64
-"""On a processor, images a forward pass: so many activations stay in its cache."""
 
 
 class MeanLoss(NamedTuple):
@@ -130,7 +128,7 @@ class Trainer:
             if self._workers is not None
             else WholePass(vae, precision.dtype, self.ranks)
         )
-        self.optimizer = _adam(vae, config.learning_rate)
+        self.optimizer = Adam(vae.parameters(), config.learning_rate)
         full, rest = divmod(len(images), config.batch_size)
         # Batch normalisation cannot train on a single image: a rest of one sits the epoch out.
         self.steps_per_epoch = full + (rest > 1)
@@ -160,7 +158,7 @@ class Trainer:
         rows = self._batch_rows()
         generator = seeded_generator(self.vae.device, self.config.seed, self.epoch, self.step + 1)
         noise = torch.randn(len(rows), self.vae.config.latent_dim, generator=generator, device=self.vae.device)
-        _set_rate(self.optimizer, self.learning_rate)
+        self.optimizer.set_rate(self.learning_rate)
         self.vae.train()
         share, images = self.ranks.share(len(rows))
         self._call(rows[share], noise[share], images, images / len(rows))
@@ -174,13 +172,17 @@ class Trainer:
         """Return the mean training loss since the last call."""
         return self._running.read()
 
+    def free_buffers(self) -> None:
+        """Give back the memory that only steps need."""
+        self._pass.free_buffers()
+
     def _train_on(self, rows: Tensor, noise: Tensor, images: float, part: float) -> None:
         """Take a step on `rows`, worth `images` and `part` of the batch of all ranks; nothing in here waits for the device."""
         output = self._pass(self._images.index_select(0, rows), noise)
         losses = weighted_loss(
             *output, reconstruction_weight=self.config.reconstruction_weight, kl_weight=self.config.kl_weight
         )
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.forget_gradients()
         (losses.total * part).backward()  # type: ignore[no-untyped-call]
         self.ranks.sum_gradients(self.vae.parameters())
         self.optimizer.step()
@@ -195,23 +197,6 @@ class Trainer:
             self._order_epoch = self.epoch
         start = self.step * self.config.batch_size
         return self._order[start : start + self.config.batch_size]
-
-
-def _adam(vae: VAE, learning_rate: float) -> torch.optim.Adam:
-    """Return Adam as one kernel; on CUDA with its rate on the device, where a captured graph reads it."""
-    device = vae.device
-    if device.type == "cuda":
-        rate = torch.tensor(learning_rate, device=device)
-        return torch.optim.Adam(vae.parameters(), lr=rate, fused=True, capturable=True)
-    return torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=device.type != "mps")
-
-
-def _set_rate(optimizer: torch.optim.Adam, rate: float) -> None:
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
 
 
 @torch.inference_mode()
@@ -253,5 +238,5 @@ def _valid_pieces(vae: VAE, images: Tensor, config: TrainConfig, ranks: Ranks) -
             continue
         generator = seeded_generator(vae.device, config.seed, _VALID_STREAM, number)
         noise = torch.randn(len(batch), vae.config.latent_dim, generator=generator, device=vae.device)
-        size = _VALID_CPU_IMAGES if vae.device.type == "cpu" else len(batch)
+        size = CPU_BATCH if vae.device.type == "cpu" else len(batch)
         yield from zip(torch.split(batch, size), torch.split(noise, size), strict=True)

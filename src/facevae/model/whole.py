@@ -44,6 +44,9 @@ class WholePass:
         mse = nn.functional.mse_loss(logits.float().sigmoid(), floats)
         return PassOutput(mse, mean, log_variance)
 
+    def free_buffers(self) -> None:
+        """Do nothing: PyTorch keeps the memory for whoever asks next."""
+
     def update_statistics(self) -> None:
         """Do nothing: PyTorch's normalisations move their running averages during the pass."""
 

@@ -42,15 +42,14 @@ class Workers:
             torch.set_num_threads(self.count)
 
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield `function` of each item, without gradients, in the order of the items."""
-        if self._pool is None:
-            return map(function, items)
+        """Yield `function` of each item, in the order of the items, without gradients (in inference mode, if the caller is)."""
+        inference = torch.is_inference_mode_enabled()  # a setting of each thread
 
         def call(item: Item) -> Result:
-            with torch.no_grad():  # a setting of each thread
+            with torch.inference_mode() if inference else torch.no_grad():
                 return function(item)
 
-        return self._pool.map(call, items)
+        return map(call, items) if self._pool is None else self._pool.map(call, items)
 
 
 def _compute_alone(barrier: Barrier) -> None:

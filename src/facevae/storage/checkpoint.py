@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from facevae.config import ModelConfig, TrainConfig
@@ -26,7 +25,6 @@ from facevae.storage.safetensors_file import read_tensors, write_tensors
 FORMAT = "facevae checkpoint"
 REMEDY = "Start a new training with: facevae train (without --resume)"
 _BEST = "best."
-_ADAM_STATE = {"step", "exp_avg", "exp_avg_sq"}
 
 
 @contextmanager
@@ -87,30 +85,13 @@ class Checkpoint:
             DataError: it does not fit the trainer's network.
         """
         with _damaged_as_data_error(self.path):
-            parameters = list(trainer.vae.parameters())
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in self.tensors.items():
                 if name.startswith("optimizer."):
                     _, number, key = name.split(".")
-                    state.setdefault(int(number), {})[key] = _like_parameter(key, value, parameters[int(number)])
-            whole = all(piece.keys() == _ADAM_STATE for piece in state.values())
-            if state and not (whole and len(state) == len(parameters)):
-                raise ValueError("the optimiser's state does not fit the network")
-            groups = trainer.optimizer.state_dict()["param_groups"]
-            trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _like_parameter(key: str, value: Tensor, parameter: Tensor) -> Tensor:
-    """Return a copy of a piece of Adam's state, its moments in the memory layout of their parameter.
-
-    The fused kernel walks weights and moments side by side in memory order: beside channels-last weights it would give
-    row-major moments to the wrong weights.
-    """
-    if key == "step":
-        return value.clone()
-    if value.shape != parameter.shape:
-        raise ValueError("the optimiser's state does not fit the network")
-    return torch.empty_like(parameter, requires_grad=False).copy_(value)
+                    state.setdefault(int(number), {})[key] = value
+            if state:  # none in a checkpoint of before the first step
+                trainer.optimizer.load_state([state[number] for number in sorted(state)])
 
 
 def save_checkpoint(
@@ -128,7 +109,7 @@ def save_checkpoint(
         DataError: the file cannot be written.
     """
     tensors: dict[str, Tensor] = {f"vae.{name}": value for name, value in trainer.vae.state_dict().items()}
-    for number, state in trainer.optimizer.state_dict()["state"].items():
+    for number, state in enumerate(trainer.optimizer.state()):
         tensors |= {f"optimizer.{number}.{key}": value for key, value in state.items()}
     metadata: dict[str, Any] = {
         "model": trainer.vae.config.to_dict(),

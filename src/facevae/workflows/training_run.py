@@ -418,6 +418,7 @@ class TrainingRun:
         if not self._ranks.leads:
             return
         self._logs = logs
+        self._trainer.free_buffers()
         if self._trainer.step:
             self._save_checkpoint()
         self._save_weights()
