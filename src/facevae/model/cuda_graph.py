@@ -52,11 +52,12 @@ class CudaGraph:
 
     def _warm_up(self, rows: Tensor, noise: Tensor, images: float, part: float) -> None:
         """Take the step on a stream of its own, as the recording will."""
-        stream = torch.cuda.Stream(rows.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(rows.device))
-        with torch.cuda.stream(stream):
-            self._step(rows, noise, images, part)
-        torch.cuda.current_stream(rows.device).wait_stream(stream)
+        with torch.cuda.device(rows.device):
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self._step(rows, noise, images, part)
+            torch.cuda.current_stream().wait_stream(stream)
 
     def _record(self, rows: Tensor, noise: Tensor, images: float, part: float) -> None:
         """Record the step without taking it."""
@@ -64,7 +65,7 @@ class CudaGraph:
         self._rows, self._noise = rows.clone(), noise.clone()
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.device(rows.device), torch.cuda.graph(graph):
                 self._step(self._rows, self._noise, images, part)
         except RuntimeError:
             return  # Some driver, kernel or version does not record: slower, and just as right.
