@@ -124,14 +124,14 @@ def train(
         typer.Option(
             "--processes",
             metavar="N",
-            help="Train in so many processes on this machine. Default: one for each GPU with --device cuda, otherwise one.",
+            help="Train in so many processes on this machine. Default: one for each CUDA GPU, where those are used, otherwise one.",
         ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on from the checkpoint, with its options; --epochs, --learning-rate and --patience may change.",
+            help="Go on from the checkpoint, with its options; --epochs, --learning-rate, --patience and --precision may change.",
         ),
     ] = False,
     quiet: Quiet = False,
