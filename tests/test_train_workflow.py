@@ -20,9 +20,9 @@ import pytest
 import torch
 from PIL import Image
 
-from facevae.errors import DataError, FacevaeError, MismatchError, TrainingError, UsageError
+from facevae.errors import DataError, FacevaeError, LostRankError, MismatchError, TrainingError, UsageError
 from facevae.model.latent_space import attribute_directions
-from facevae.model.training import Trainer
+from facevae.model.training import MeanLoss, Trainer, evaluate_loss
 from facevae.progress import Event, Notice, Progress
 from facevae.storage.checkpoint import load_checkpoint
 from facevae.storage.faces import Faces
@@ -700,3 +700,33 @@ def test_an_output_that_vanishes_is_a_data_error(faces: Path, tmp_path: Path) ->
 
     message = refusal(DataError, faces, folder / "vae.safetensors", epochs=1, report=report, **TINY)
     assert message == f"{folder / 'vae.checkpoint.safetensors'} cannot be written: no such file or directory."
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_an_evaluation_that_was_broken_off_is_made_up_for(
+    faces: Path, output: Path, unbroken: TrainResult, epoch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another process of the training is lost in just that moment; the last epoch is no exception."""
+    real = evaluate_loss
+    calls: list[None] = []
+
+    def lose(*arguments: Any) -> MeanLoss:
+        calls.append(None)
+        if len(calls) == epoch:
+            raise LostRankError("Rank 0 of 2 lost another one.")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run, "evaluate_loss", lose)
+        with pytest.raises(LostRankError) as refusal:
+            train(faces, output, epochs=3, **TINY)
+    assert str(refusal.value) == (
+        f"Rank 0 of 2 lost another one. {TrainFiles(output).checkpoint} holds what was trained, {epoch}.00 epochs: "
+        "go on from there with --resume."
+    )
+    resumed = train(faces, output, resume=True)
+    assert_same_training(resumed, unbroken)
+    columns = ("epoch", "split", "loss")
+    assert [[row[name] for name in columns] for row in table(resumed)] == [
+        [row[name] for name in columns] for row in table(unbroken)
+    ]

@@ -124,7 +124,7 @@ def train(
         typer.Option(
             "--processes",
             metavar="N",
-            help="Train in so many processes on this machine. Default: one for each CUDA GPU, where those are used, otherwise one.",
+            help="Train in so many processes on this machine. Default: one for each CUDA GPU that is used, otherwise one.",
         ),
     ] = None,
     resume: Annotated[

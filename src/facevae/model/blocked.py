@@ -94,10 +94,14 @@ class BlockedPass:
         self._scope.buffers.clear()
 
     @torch.no_grad()
-    def update_statistics(self) -> None:
-        """Move the running averages of the last pass's normalisations; apart from the pass, so that a failed step moves none."""
+    def update_statistics(self, copies: float = 1.0) -> None:
+        """Move the running averages of the last pass's normalisations; apart from the pass, so that a failed step moves none.
+
+        `copies` is how many ranks had each image.
+        """
         for norm, statistics in self._scope.statistics:
-            unbiased = statistics.variance * (statistics.values / max(statistics.values - 1, 1))
+            values = statistics.values / copies
+            unbiased = statistics.variance * (values / max(values - 1.0, 1.0))
             norm.running_mean.lerp_(statistics.mean, norm.momentum)
             norm.running_var.lerp_(unbiased, norm.momentum)
             norm.num_batches_tracked.add_(1)

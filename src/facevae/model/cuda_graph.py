@@ -23,14 +23,14 @@ _WORTHWHILE_STEPS = 300
 
 
 class CudaGraph:
-    """Calls `step(rows, noise, images, part)`, or replays it for batches of the size met first.
+    """Calls `step(rows, noise, images, part)`, or replays it for batches of the largest size met.
 
     If it cannot be recorded, every call is the step itself.
     """
 
     def __init__(self, step: Step, expected_steps: int) -> None:
         self._step = step
-        self._calls = 0
+        self._calls = self._largest = 0
         self._usable = expected_steps > _WORTHWHILE_STEPS
         self._graph: torch.cuda.CUDAGraph | None = None
         self._rows = self._noise = torch.empty(0)
@@ -38,13 +38,14 @@ class CudaGraph:
     def __call__(self, rows: Tensor, noise: Tensor, images: float, part: float) -> None:
         """Take the step."""
         self._calls += 1
+        self._largest = max(self._largest, len(rows))
         if self._graph is not None and rows.shape == self._rows.shape:
             self._rows.copy_(rows)
             self._noise.copy_(noise)
             self._graph.replay()
         elif not self._usable or self._graph is not None:
             self._step(rows, noise, images, part)
-        elif self._calls <= _WARM_UP_STEPS:
+        elif self._calls <= _WARM_UP_STEPS or len(rows) < self._largest:
             self._warm_up(rows, noise, images, part)
         else:
             self._record(rows, noise, images, part)

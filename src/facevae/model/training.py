@@ -186,7 +186,7 @@ class Trainer:
         (losses.total * part).backward()  # type: ignore[no-untyped-call]
         self.ranks.sum_gradients(self.vae.parameters())
         self.optimizer.step()
-        self._pass.update_statistics()
+        self._pass.update_statistics(copies=len(rows) / images)
         self._running.add(losses, output.mean, output.log_variance, images)
 
     def _batch_rows(self) -> Tensor:

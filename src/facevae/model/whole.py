@@ -47,7 +47,7 @@ class WholePass:
     def free_buffers(self) -> None:
         """Do nothing: PyTorch keeps the memory for whoever asks next."""
 
-    def update_statistics(self) -> None:
+    def update_statistics(self, copies: float = 1.0) -> None:
         """Do nothing: PyTorch's normalisations move their running averages during the pass."""
 
     def _autocast(self) -> torch.autocast:

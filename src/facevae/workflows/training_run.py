@@ -174,7 +174,7 @@ class TrainingRun:
         Raises:
             UsageError: nothing is missing.
         """
-        if not self._ended():
+        if not self._ended() or self._lacks_valid():
             return False
         with suppress(DataError):
             model = FaceModel.load(self._files.weights)
@@ -224,6 +224,8 @@ class TrainingRun:
         """Take steps, at least one, until the training is over or a rank asks to stop; return why, if one did."""
         trainer = self._trainer
         interval = max(1, trainer.steps_per_epoch // _POINTS_PER_EPOCH)
+        if self._lacks_valid():
+            self._end_epoch()
         images, clock, taken, stop = 0, time.monotonic(), False, _GO_ON
         while not self._ended():
             stop = self._agree_to_stop(interruption, deadline if taken else math.inf)
@@ -245,6 +247,14 @@ class TrainingRun:
             self._record_train(images / max(time.monotonic() - clock, 1e-9))
         return "interrupted" if stop == _INTERRUPTED else "max time"
 
+    def _lacks_valid(self) -> bool:
+        """Return whether the last epoch was not evaluated, because another rank was lost just then."""
+        trainer = self._trainer
+        if self._valid_images is None or trainer.step or not trainer.epoch:
+            return False
+        point = last_point(self.history, "valid")
+        return point is None or point.epoch != trainer.epoch
+
     def _agree_to_stop(self, interruption: Interruption, deadline: float) -> int:
         """Return whether to stop before the next step, and why: the same on all ranks."""
         late = _LATE if time.monotonic() >= deadline else _GO_ON
@@ -254,6 +264,8 @@ class TrainingRun:
         """Save what was trained: a step that was broken off changed nothing, because ranks meet before they change anything."""
         if self._ranks.leads:
             self._save_checkpoint()
+        if not self._files.checkpoint.exists():
+            return LostRankError(f"{error} There is no checkpoint yet: start anew.")
         return LostRankError(
             f"{error} {self._files.checkpoint} holds what was trained"
             f"{f', {self.epochs_done:.2f} epochs' if self._ranks.leads else ''}: go on from there with --resume."
