@@ -78,7 +78,7 @@ def test_it_is_the_plain_network_rearranged(count: int, size: int, images_a_bloc
     images, noise = batch(count, size, 5)
     with pytest.MonkeyPatch.context() as patch:
         # Of the largest layer; the smaller ones have more images a block.
-        patch.setattr(blocked, "_BLOCK_ELEMENTS", images_a_block * size * size * 6)
+        patch.setattr(blocked, "_BLOCK_BYTES", images_a_block * size * size * 6 * 8)
         parts = in_blocks(rearranged, images, noise)
     for got, wanted in zip(parts, plainly(plain, images, noise), strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)

@@ -20,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from facevae.config import TrainConfig
 from facevae.errors import DataError, FacevaeError, LostRankError, MismatchError, TrainingError, UsageError
 from facevae.model.latent_space import attribute_directions
 from facevae.model.training import MeanLoss, Trainer, evaluate_loss
@@ -730,3 +731,18 @@ def test_an_evaluation_that_was_broken_off_is_made_up_for(
     assert [[row[name] for name in columns] for row in table(resumed)] == [
         [row[name] for name in columns] for row in table(unbroken)
     ]
+
+
+@pytest.mark.parametrize("in_one_piece", [True, False])
+def test_valid_images_that_are_trained_on_are_evaluated_all_the_same(
+    tmp_path: Path, output: Path, in_one_piece: bool
+) -> None:
+    codes = np.repeat(np.array([0, 1, 2], dtype=np.uint8), (20, 8, 4))
+    split = codes if in_one_piece else np.random.default_rng(0).permutation(codes)
+    path = write_faces(tmp_path / "faces.h5", count=32, size=16, split=split)
+    result = train(path, output, epochs=1, split="all", **TINY)
+    vae = FaceModel.load(output).vae
+    with Faces(path) as faces:
+        images = torch.from_numpy(faces.images_of("valid"))
+    assert result.valid_loss is not None
+    assert result.valid_loss.loss == evaluate_loss(vae, images, TrainConfig(batch_size=12, seed=2)).total

@@ -78,8 +78,8 @@ def test_each_thread_computes_alone_and_all_is_put_back(count: int) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training_does_not_depend_on_the_number_of_threads(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In blocks of one to four images, so that each layer has some; and of 64 in the evaluation, so that it has three."""
-    monkeypatch.setattr(blocked, "_BLOCK_ELEMENTS", 4 * 16 * 16 * 4)
+    """In blocks of few images, so that each layer has some; and of 64 in the evaluation, so that it has three."""
+    monkeypatch.setattr(blocked, "_BLOCK_BYTES", 4 * 16 * 16 * 4 * 4)
     images = torch.from_numpy(random_images(150, 16))
 
     def trained(threads: int) -> tuple[VAE, MeanLoss, MeanLoss]:

@@ -39,8 +39,8 @@ from facevae.model.workers import Workers
 
 Result = TypeVar("Result")
 
-_BLOCK_ELEMENTS = 2**20
-"""Values of a layer's larger side in a block: 2 MB in bfloat16, a core's share of the last cache of most processors."""
+_BLOCK_BYTES = 2**21
+"""Of a layer's larger side in a block: a core's share of the last cache of most processors."""
 
 _BLOCK_IMAGES = 64
 """Images in a block at most, so that the blocks of small layers go round among the threads."""
@@ -133,7 +133,7 @@ class _Scope:
 
     def each(self, function: Callable[[slice], Result], count: int, image_elements: int) -> Iterator[Result]:
         """Yield `function` of each block's rows: as many of `count` images as the cache holds, at so many values each."""
-        size = max(1, min(_BLOCK_IMAGES, _BLOCK_ELEMENTS // image_elements))
+        size = max(1, min(_BLOCK_IMAGES, _BLOCK_BYTES // (image_elements * self.dtype.itemsize)))
         blocks = (slice(start, min(start + size, count)) for start in range(0, count, size))
         return self.workers.each(function, blocks)
 

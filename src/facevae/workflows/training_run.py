@@ -102,6 +102,10 @@ class TrainingRun:
             self._report(
                 Notice("The valid images are among those trained on: their loss says nothing about new faces.")
             )
+        if config.split == "all":
+            rows = self._faces.rows_of("valid")
+            if rows[-1] - rows[0] == len(rows) - 1:  # one piece of them, as in CelebA: no second copy
+                return self._train_images[rows[0] : rows[-1] + 1]
         return torch.from_numpy(self._faces.images_of("valid"))
 
     def _find_best(self, checkpoint: Checkpoint | None) -> BestNetwork | None:
