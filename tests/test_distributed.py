@@ -10,6 +10,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -464,4 +465,44 @@ def test_processes_on_other_devices(faces: Path, workspace: Path, monkeypatch: p
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert refused(faces, "--device", "mps", "--processes", 2) == (
         "Several processes cannot train on mps together: use --device cpu or cuda."
+    )
+
+
+def test_ranks_that_were_asked_for_different_things_refuse(tmp_path: Path, faces: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "facevae", "train", "--faces", str(faces), "--device", "cpu", "--channels", "4"]
+    together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [*command, "--seed", str(rank)],
+            cwd=tmp_path,
+            env={**os.environ, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        for process in processes:
+            stdout, stderr = process.communicate(timeout=TIMEOUT)
+            assert (process.returncode, stdout) == (1, "")
+            assert stderr == (
+                "Error: The processes of this training were given different options, faces or checkpoints: start all of them "
+                "with the same command, faces.h5 and, with --resume, checkpoint.\n"
+            )
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert files(str(tmp_path)) == []
+
+
+def test_an_environment_that_is_not_torchruns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "abc")
+    monkeypatch.chdir(tmp_path)
+    assert refusal("train", code=2) == (
+        "The environment variable WORLD_SIZE is abc, not a number as torchrun sets it: unset it, or use torchrun."
     )

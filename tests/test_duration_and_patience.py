@@ -72,6 +72,14 @@ def test_a_described_duration_is_about_the_same(seconds: float) -> None:
     assert parse_duration(describe_duration(seconds)) == pytest.approx(seconds, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(59.9999, "1m"), (119.9999, "2m"), (3599.9999, "1h"), (0.125, "0.125s"), (59.94, "59.9s"), (61.4, "1m1s")],
+)
+def test_a_duration_is_rounded_before_it_is_split(seconds: float, text: str) -> None:
+    assert describe_duration(seconds) == text
+
+
 def history(*losses: float) -> list[HistoryPoint]:
     """An epoch for each loss on valid, with a training point of a misleadingly low loss in each."""
     points = []

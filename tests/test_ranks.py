@@ -117,9 +117,7 @@ def test_meeting_and_leaving() -> None:
         assert found == Ranks(0, 1)
         with pytest.raises(LostRankError) as error, joined(CPU, store, 0, 1):
             pass
-    assert str(error.value) == (
-        "The processes of this training could not meet (trying to initialize the default process group twice!)."
-    )
+    assert str(error.value) == ("The processes could not meet (trying to initialize the default process group twice!).")
     assert not dist.is_initialized()
     with pytest.raises(UsageError) as refused, joined(torch.device("mps")):
         pass

@@ -25,7 +25,7 @@ from facevae.errors import DataError, FacevaeError, LostRankError, MismatchError
 from facevae.model.latent_space import attribute_directions
 from facevae.model.training import MeanLoss, Trainer, evaluate_loss
 from facevae.progress import Event, Notice, Progress
-from facevae.storage.checkpoint import load_checkpoint
+from facevae.storage.checkpoint import load_checkpoint, save_checkpoint
 from facevae.storage.faces import Faces
 from facevae.storage.training_files import TrainFiles
 from facevae.storage.weights import FaceModel
@@ -570,7 +570,7 @@ train(
 
 def test_a_killed_process_can_be_resumed(faces: Path, output: Path, unbroken: TrainResult) -> None:
     checkpoint = TrainFiles(output).checkpoint
-    # As many threads as this process has by now (UMAP changes their number): sums depend on it in the last bit.
+    # As many threads as this process has by now, though no result should depend on it.
     threads = str(torch.get_num_threads())
     process = subprocess.Popen([sys.executable, "-c", SLOW_TRAINING, str(faces), str(output), threads])
     deadline = time.monotonic() + 120
@@ -597,7 +597,7 @@ def test_checkpoints_are_also_written_by_time(
             positions.append((loaded.epoch, loaded.step))
 
     assert_same_training(train(faces, output, epochs=3, report=report, **TINY), unbroken)
-    assert positions == [(epoch, step) for epoch in range(3) for step in range(4)][1:]
+    assert positions == [(epoch, step) for epoch in range(3) for step in range(4)]
 
 
 def test_faces_without_attributes_and_valid_split(faces_without_attributes: Path, output: Path) -> None:
@@ -746,3 +746,43 @@ def test_valid_images_that_are_trained_on_are_evaluated_all_the_same(
         images = torch.from_numpy(faces.images_of("valid"))
     assert result.valid_loss is not None
     assert result.valid_loss.loss == evaluate_loss(vae, images, TrainConfig(batch_size=12, seed=2)).total
+
+
+def test_an_evaluation_is_made_up_for_without_a_training_point(
+    faces: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process lost while the loss of an epoch's only step is read leaves no point of that epoch."""
+    recorder, real = Recorder(), Trainer.read_loss
+    options = {**TINY, "batch_size": 50}
+
+    def lose(self: Trainer) -> MeanLoss:
+        raise LostRankError("Rank 0 of 2 lost another one.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "read_loss", lose)
+        with pytest.raises(LostRankError):
+            train(faces, output, epochs=2, **options)
+    assert Trainer.read_loss is real
+    resumed = train(faces, output, resume=True, report=recorder)
+    assert resumed.valid_loss is not None
+    assert resumed.valid_loss.epoch == 2.0
+    assert recorder.notices[0].startswith("epoch 1/2: valid loss ")
+
+
+def test_a_checkpoint_is_taken_by_time_between_two_points(
+    faces: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty points an epoch are every second step here; a minute over makes for one more, and a checkpoint, at once."""
+    monkeypatch.setattr(training_run, "CHECKPOINT_SECONDS", -1.0)
+    saved: list[tuple[int, int]] = []
+    real = save_checkpoint
+
+    def save(path: Path, trainer: Trainer, **more: Any) -> None:
+        saved.append((trainer.epoch, trainer.step))
+        real(path, trainer, **more)
+
+    monkeypatch.setattr(training_run, "save_checkpoint", save)
+    result = train(faces, output, epochs=1, **{**TINY, "batch_size": 2})
+    assert set(saved) >= {(0, step) for step in range(1, 20)}
+    points = [float(row["epoch"]) * 20 for row in table(result) if row["split"] == "train"]
+    assert points == pytest.approx(range(1, 21))

@@ -1,7 +1,8 @@
 """A training step on a GPU, recorded once as a CUDA graph and replayed.
 
-A step launches some two hundred small kernels, and on a fast GPU the launches take longer than the kernels. A replay is one
-launch. Recording takes a fraction of a second, unlike compiling, and pays after a few hundred steps.
+A step launches some two hundred small kernels, and on a fast GPU the launches should take longer than the kernels. A replay is
+one launch. Recording should take a fraction of a second, unlike compiling, and so pay after some hundred steps. (None of it has
+been measured yet: this was written without a GPU.)
 
 What a recorded step reads and writes must stay where it was: the images, the weights and Adam's state do, the rows and the noise
 are copied into place before each replay. (PyTorch's documentation, "CUDA semantics", section "CUDA Graphs".)
@@ -25,7 +26,7 @@ _WORTHWHILE_STEPS = 300
 class CudaGraph:
     """Calls `step(rows, noise, images, part)`, or replays it for batches of the largest size met.
 
-    If it cannot be recorded, every call is the step itself.
+    If it cannot be recorded, every call is the step itself, and `refusal` says why.
     """
 
     def __init__(self, step: Step, expected_steps: int) -> None:
@@ -33,6 +34,7 @@ class CudaGraph:
         self._calls = self._largest = 0
         self._usable = expected_steps > _WORTHWHILE_STEPS
         self._graph: torch.cuda.CUDAGraph | None = None
+        self.refusal = ""
         self._rows = self._noise = torch.empty(0)
 
     def __call__(self, rows: Tensor, noise: Tensor, images: float, part: float) -> None:
@@ -68,6 +70,8 @@ class CudaGraph:
         try:
             with torch.cuda.device(rows.device), torch.cuda.graph(graph):
                 self._step(self._rows, self._noise, images, part)
-        except RuntimeError:
-            return  # Some driver, kernel or version does not record: slower, and just as right.
+        except RuntimeError as error:
+            # Some driver, kernel or version does not record: slower, and just as right.
+            self.refusal = " ".join(str(error).split())[:200] or type(error).__name__
+            return
         self._graph = graph

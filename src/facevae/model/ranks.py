@@ -64,15 +64,28 @@ class Ranks:
         """Return the highest number that any rank has; all get the same answer, and none before all have asked."""
         return number if self.count == 1 else int(self._reduce(torch.tensor(number), "MAX"))
 
+    @contextmanager
+    def losses_told(self) -> Iterator[None]:
+        """Turn the errors of what PyTorch itself sends between ranks, as its batch normalisation does, into `LostRankError`."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.count > 1 and isinstance(error, dist.DistError):
+                raise self._lost() from error
+            raise
+
+    def _lost(self) -> LostRankError:
+        return LostRankError(
+            f"Rank {self.rank} of {self.count} lost another one: its process ended, or the network between them failed."
+        )
+
     def _reduce(self, tensor: Tensor, operation: str) -> Tensor:
         if self.count == 1:
             return tensor
         try:
             dist.all_reduce(tensor, getattr(dist.ReduceOp, operation))  # by name: some builds of PyTorch have none
         except RuntimeError as error:  # of gloo and of NCCL alike
-            raise LostRankError(
-                f"Rank {self.rank} of {self.count} lost another one: its process ended, or the network between them failed."
-            ) from error
+            raise self._lost() from error
         return tensor
 
 
@@ -89,14 +102,21 @@ def check_shared(device: torch.device) -> None:
 
 
 @contextmanager
-def joined(device: torch.device, store: Any = None, rank: int = 0, count: int = 1) -> Iterator[Ranks]:  # noqa: ANN401
+def joined(
+    device: torch.device,
+    store: Any = None,  # noqa: ANN401
+    rank: int = 0,
+    count: int = 1,
+    patience: timedelta = _PATIENCE,
+) -> Iterator[Ranks]:
     """Meet the other ranks, and leave them at the end.
 
     With a `store` (a `torch.distributed.Store`) they meet there, as `rank` of `count`; without one, where `torchrun` says.
+    `patience` is how long to wait for the others.
 
     Raises:
         LostRankError: the others don't come.
-        UsageError: the device cannot be trained on by several processes.
+        UsageError: the device cannot be used by several processes.
     """
     check_shared(device)
     if device.type == "cuda":
@@ -104,11 +124,17 @@ def joined(device: torch.device, store: Any = None, rank: int = 0, count: int = 
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     place = {} if store is None else {"store": store, "rank": rank, "world_size": count}
     try:
-        dist.init_process_group(backend, timeout=_PATIENCE, **place)
+        dist.init_process_group(backend, timeout=patience, **place)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise LostRankError(f"The processes of this training could not meet ({reason}).") from error
+        raise LostRankError(f"The processes could not meet ({reason}).") from error
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
-    finally:
+    except LostRankError:
+        if device.type == "cpu":  # NCCL would wait for the one that is gone
+            dist.destroy_process_group()
+        raise
+    except BaseException:
         dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()

@@ -161,12 +161,18 @@ class Trainer:
         self.optimizer.set_rate(self.learning_rate)
         self.vae.train()
         share, images = self.ranks.share(len(rows))
-        self._call(rows[share], noise[share], images, images / len(rows))
+        with self.ranks.losses_told():
+            self._call(rows[share], noise[share], images, images / len(rows))
         self._running.images += len(rows)
         self.step += 1
         if self.step == self.steps_per_epoch:
             self.epoch, self.step = self.epoch + 1, 0
         return len(rows)
+
+    @property
+    def graph_refusal(self) -> str:
+        """Why the steps on a GPU cannot be replayed as a CUDA graph, once that was tried in vain."""
+        return self._graph.refusal if self._graph is not None else ""
 
     def read_loss(self) -> MeanLoss:
         """Return the mean training loss since the last call."""

@@ -23,7 +23,7 @@ class VAE(nn.Module):
     """The face VAE of `config` (the reference network by default), freshly initialised.
 
     Images are float tensors (B, 3, S, S) with values in [0, 1]; latents are (B, latent_dim).
-    The weights are kept in the channels-last memory layout, in which the convolutions run faster on every device measured.
+    The weights are kept in the channels-last memory layout, in which convolutions run faster on processors, and should on GPUs.
     """
 
     def __init__(self, config: ModelConfig | None = None) -> None:

@@ -38,7 +38,9 @@ def _parse(text: str) -> float | None:
 
 def describe_duration(seconds: float) -> str:
     """Return a duration in words that `parse_duration` reads: 45s, 1m30s, 2h."""
-    whole, rest = divmod(seconds, 60.0)
+    # Rounded before it is split, so that 119.9999 is 2m, not 1m60s: to three digits below a minute, to seconds above.
+    short = float(f"{seconds:.3g}")
+    whole, rest = divmod(short if short < 60.0 else round(seconds), 60.0)
     hours, minutes = divmod(round(whole), 60)
     parts = [f"{hours}h" if hours else "", f"{minutes}m" if minutes else "", f"{rest:.3g}s" if rest else ""]
     return "".join(parts) or "0s"

@@ -38,8 +38,21 @@ _LAST_WORDS_SECONDS = 5.0
 
 
 def started_together() -> bool:
-    """Return whether this process is one of several that `torchrun`, or something with its conventions, has started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Return whether this process is one of several that `torchrun`, or something with its conventions, has started.
+
+    Raises:
+        UsageError: the environment variable that says so holds no number.
+    """
+    return _from_environment("WORLD_SIZE", 1) > 1
+
+
+def _from_environment(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isascii() or not text.isdecimal():
+        raise UsageError(
+            f"The environment variable {name} is {text}, not a number as torchrun sets it: unset it, or use torchrun."
+        )
+    return int(text)
 
 
 def leads() -> bool:
@@ -48,10 +61,23 @@ def leads() -> bool:
 
 
 def local_device(device: torch.device, count: int = 1) -> torch.device:
-    """Return the device of this rank, where it is of several: with CUDA, the GPU of the rank's number on its machine."""
-    if device.type == "cuda" and device.index is None and (started_together() or count > 1):
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return device
+    """Return the device of this rank, where it is of several: with CUDA, the GPU of the rank's number on its machine.
+
+    Raises:
+        UsageError: there are more ranks than GPUs on this machine, or one GPU is named for all of them.
+    """
+    if device.type != "cuda" or not (started_together() or count > 1):
+        return device
+    if device.index is not None:
+        raise UsageError(
+            f"Several processes cannot share {device}: use --device cuda, which gives each a GPU of its own."
+        )
+    number, gpus = _from_environment("LOCAL_RANK", 0), torch.cuda.device_count()
+    if number >= gpus:
+        raise UsageError(
+            f"This machine has {gpus} GPU(s) for more processes than that: start at most {gpus} on it, or use --device cpu."
+        )
+    return torch.device("cuda", number)
 
 
 def process_count(asked: int | None, device: torch.device) -> int:
@@ -60,7 +86,7 @@ def process_count(asked: int | None, device: torch.device) -> int:
     Raises:
         UsageError: there are fewer GPUs, the device is for one process alone, or the processes have been started already.
     """
-    if started_together():
+    if started_together() or "TORCHELASTIC_RUN_ID" in os.environ:
         if asked is not None:
             raise UsageError("torchrun has started the processes already: leave --processes out.")
         return 1

@@ -152,6 +152,7 @@ def train(
         asked = {"faces": str(faces), "output": str(output), **how, **shape, "device": device, "resume": resume}
         with meet(target, count, asked) as ranks:
             run = TrainingRun(files, opened, config, model_config, target, checkpoint, ranks, report)
+            run.check_agreement()
             only_finish = run.only_finish()
             with (
                 open_logs(log, tensorboard, run.start_record(), report) as logs,

@@ -77,9 +77,11 @@ def describe_point(point: HistoryPoint) -> str:
     )
 
 
-def mean_of_epoch(history: History, epoch: int) -> HistoryPoint:
-    """Return the mean of the training points of one epoch, which must have one, with the active units of its last."""
+def mean_of_epoch(history: History, epoch: int) -> HistoryPoint | None:
+    """Return the mean of the training points of one epoch, with the active units of its last; None without any."""
     points = [point for point in history if point.split == "train" and epoch - 1 < point.epoch <= epoch]
+    if not points:
+        return None
     names = ("loss", "reconstruction", "kl", "mse", "images_per_second")
     means = {name: sum(getattr(point, name) for point in points) / len(points) for name in names}
     return replace(points[-1], epoch=float(epoch), **means)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
 from contextlib import suppress
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 
 from facevae.config import ModelConfig, TrainConfig
-from facevae.errors import DataError, LostRankError, TrainingError, UsageError
+from facevae.errors import DataError, LostRankError, MismatchError, TrainingError, UsageError
 from facevae.model.latent_space import AttributeDirections
 from facevae.model.ranks import Ranks
 from facevae.model.schedule import learning_rate_at
@@ -39,8 +41,8 @@ from facevae.workflows.training_outputs import (
 CHECKPOINT_SECONDS = 60.0
 _POINTS_PER_EPOCH = 20
 
-# Whether a rank wishes to stop: the highest of all ranks' numbers counts.
-_GO_ON, _LATE, _INTERRUPTED = 0, 1, 2
+# What a rank wishes before the next step: the highest of all ranks' numbers counts.
+_GO_ON, _SAVE, _LATE, _INTERRUPTED = range(4)
 
 Stopped = Literal["done", "interrupted", "max time", "patience"]
 """Why a training ended: all epochs were trained, Ctrl-C, its time was up, or the loss on valid no longer fell."""
@@ -74,6 +76,7 @@ class TrainingRun:
         self._resumed = checkpoint is not None
         self._started = time.monotonic() - (checkpoint.seconds if checkpoint else 0.0)
         self._saved_at = time.monotonic()
+        self._told_refusal = False
         self._directions: AttributeDirections | None = None
         self._train_images = torch.from_numpy(faces.images_of(config.split))
         if len(self._train_images) < 2:
@@ -172,6 +175,29 @@ class TrainingRun:
 
     # Training
 
+    def check_agreement(self) -> None:
+        """Make sure that all ranks train the same thing from the same state.
+
+        Raises:
+            MismatchError: they do not.
+        """
+        if self._ranks.count == 1:
+            return
+        trainer = self._trainer
+        what = [self._settings(), trainer.vae.config.to_dict(), self._faces.fingerprint, trainer.epoch, trainer.step]
+        digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
+        for tensor in (
+            *trainer.vae.state_dict().values(),
+            *(one for pair in trainer.optimizer.moments for one in pair),
+        ):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        number = int.from_bytes(digest.digest()[:7], "big")
+        if self._ranks.highest(number) != -self._ranks.highest(-number):
+            raise MismatchError(
+                "The processes of this training were given different options, faces or checkpoints: start all of them with "
+                "the same command, faces.h5 and, with --resume, checkpoint."
+            )
+
     def only_finish(self) -> bool:
         """Return whether the training itself is over and just the last files are missing, as after a kill between the two.
 
@@ -230,11 +256,16 @@ class TrainingRun:
         interval = max(1, trainer.steps_per_epoch // _POINTS_PER_EPOCH)
         if self._lacks_valid():
             self._end_epoch()
-        images, clock, taken, stop = 0, time.monotonic(), False, _GO_ON
+        images, clock, taken, wish = 0, time.monotonic(), False, _GO_ON
         while not self._ended():
-            stop = self._agree_to_stop(interruption, deadline if taken else math.inf)
-            if stop:
+            wish = self._agree(interruption, deadline if taken else math.inf)
+            if wish > _SAVE:
                 break
+            if wish == _SAVE:
+                if images:
+                    self._record_train(images / max(time.monotonic() - clock, 1e-9))
+                self._save_checkpoint()
+                images, clock = 0, time.monotonic()
             images, taken = images + trainer.advance(), True
             epoch_ended = trainer.step == 0
             if epoch_ended or trainer.step % interval == 0:
@@ -244,12 +275,9 @@ class TrainingRun:
                 if epoch_ended:
                     self._end_epoch()
                     clock = time.monotonic()
-                elif now - self._saved_at > CHECKPOINT_SECONDS:
-                    self._save_checkpoint()
-                    clock = time.monotonic()
         if images:
             self._record_train(images / max(time.monotonic() - clock, 1e-9))
-        return "interrupted" if stop == _INTERRUPTED else "max time"
+        return "interrupted" if wish == _INTERRUPTED else "max time"
 
     def _lacks_valid(self) -> bool:
         """Return whether the last epoch was not evaluated, because another rank was lost just then."""
@@ -259,20 +287,30 @@ class TrainingRun:
         point = last_point(self.history, "valid")
         return point is None or point.epoch != trainer.epoch
 
-    def _agree_to_stop(self, interruption: Interruption, deadline: float) -> int:
-        """Return whether to stop before the next step, and why: the same on all ranks."""
-        late = _LATE if time.monotonic() >= deadline else _GO_ON
-        return self._ranks.highest(_INTERRUPTED if interruption.requested else late)
+    def _agree(self, interruption: Interruption, deadline: float) -> int:
+        """Return what to do before the next step: the same on all ranks."""
+        now = time.monotonic()
+        if interruption.requested:
+            wish = _INTERRUPTED
+        elif now >= deadline:
+            wish = _LATE
+        else:
+            wish = _SAVE if self._ranks.leads and now - self._saved_at > CHECKPOINT_SECONDS else _GO_ON
+        return self._ranks.highest(wish)
 
     def _lost_rank(self, error: LostRankError) -> LostRankError:
-        """Save what was trained: a step that was broken off changed nothing, because ranks meet before they change anything."""
-        if self._ranks.leads:
+        """Save what was trained: a step that was broken off changed nothing, because ranks meet before they change anything.
+
+        Not on GPUs, where the step may hang in the device's queue, and the weights behind it.
+        """
+        saved = self._ranks.leads and self._trainer.vae.device.type == "cpu"
+        if saved:
             self._save_checkpoint()
         if not self._files.checkpoint.exists():
             return LostRankError(f"{error} There is no checkpoint yet: start anew.")
         return LostRankError(
             f"{error} {self._files.checkpoint} holds what was trained"
-            f"{f', {self.epochs_done:.2f} epochs' if self._ranks.leads else ''}: go on from there with --resume."
+            f"{f', {self.epochs_done:.2f} epochs' if saved else ''}: go on from there with --resume."
         )
 
     def _say_why(self, max_seconds: float) -> None:
@@ -294,6 +332,11 @@ class TrainingRun:
 
     def _record_train(self, images_per_second: float) -> None:
         trainer = self._trainer
+        if trainer.graph_refusal and not self._told_refusal:
+            self._told_refusal = True
+            self._report(
+                Notice(f"The steps are launched one by one, which is slower: no CUDA graph ({trainer.graph_refusal}).")
+            )
         loss = trainer.read_loss()
         point = _point(trainer.epochs_done, "train", loss, images_per_second)
         rate = learning_rate_at(self._config, (self._steps_done - 1) / trainer.steps_per_epoch)
@@ -347,9 +390,8 @@ class TrainingRun:
 
     def _end_epoch(self) -> None:
         trainer = self._trainer
-        text = (
-            f"epoch {trainer.epoch}/{self._config.epochs}: {describe_point(mean_of_epoch(self.history, trainer.epoch))}"
-        )
+        mean = mean_of_epoch(self.history, trainer.epoch)
+        described = [describe_point(mean)] if mean is not None else []
         if self._valid_images is not None:
             loss = evaluate_loss(trainer.vae, self._valid_images, self._config, self._ranks)
             point = _point(trainer.epochs_done, "valid", loss, 0.0)
@@ -358,8 +400,8 @@ class TrainingRun:
             self._check_finite(loss)
             self.history.append(point)
             self._keep_best(point)
-            text += f"; {describe_point(point)}"
-        self._report(Notice(text))
+            described.append(describe_point(point))
+        self._report(Notice(f"epoch {trainer.epoch}/{self._config.epochs}: {'; '.join(described)}"))
         self._save_checkpoint()
         self._save_weights()
 
