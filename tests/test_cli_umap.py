@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import h5py
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from facevae.storage.latents import Latents
 from facevae.workflows import umap as workflow
+from facevae.workflows.info import info
 from facevae.workflows.umap import UmapResult, umap
-from helpers import Outcome, files, put_latents, refusal, run, succeed
-from support import Recorder
+from facevae.workflows.umap_place import place
+from helpers import (
+    Outcome,
+    files,
+    lively_model,
+    pixels,
+    put_latents,
+    put_other_weights,
+    put_pictures,
+    refusal,
+    run,
+    succeed,
+)
+from support import Recorder, write_faces, write_latents
 
 
 class Fits(NamedTuple):
@@ -85,7 +101,9 @@ def test_the_coordinates_are_written(fits: Fits) -> None:
         assert np.array_equal(file["attributes"], latents.attributes)  # type: ignore[arg-type]
         assert list(file.attrs["attribute_names"]) == list(latents.attribute_names)
         assert file.attrs["weights_hash"] == latents.weights_hash
+        assert np.array_equal(file["mean"], latents.mean())
         assert (file.attrs["n_neighbors"], file.attrs["min_dist"], file.attrs["seed"]) == (15, 0.1, 1)
+        assert file.attrs["placed_on"] == ""
         assert bool(file.attrs["complete"])
 
 
@@ -100,7 +118,8 @@ def test_fewer_points_are_a_choice_of_rows(fits: Fits) -> None:
         assert [name.decode() for name in file["names"]] == [latents.names[row] for row in rows]
         assert latents.attributes is not None
         assert np.array_equal(file["attributes"], latents.attributes[rows])
-        assert file.attrs["seed"] == 2
+        assert np.array_equal(file["mean"], latents.mean()[rows])
+        assert (file.attrs["n_neighbors"], file.attrs["seed"]) == (11, 2)
 
 
 @pytest.mark.usefixtures("_instant")
@@ -121,14 +140,146 @@ def test_the_classes_are_counted(fits: Fits) -> None:
 
 def test_the_epochs_of_the_layout_are_reported(fits: Fits) -> None:
     events = fits.recorder.progress
-    assert events[0].stage == "umap: neighbours"
+    assert list(dict.fromkeys(event.stage for event in events)) == ["umap: start", "umap: neighbours", "umap: layout"]
     layout = [event for event in events if event.stage == "umap: layout"]
     assert layout
     assert all(event.unit == "epochs" for event in events)
     done = [event.done for event in layout]
     assert done == sorted(done)
-    assert len({event.total for event in layout}) == 1
+    assert {event.total for event in layout} == {None, 500}
     assert fits.recorder.notices == []
+
+
+# ------------------------------------------------------------------------------------------ placing on a saved map
+
+
+def put_new_latents(path: Path, *, count: int = 25, attributes: bool = True) -> Path:
+    """Other faces than those of `put_latents`, encoded by the same weights."""
+    faces = write_faces(path.with_name("new-faces.h5"), count=count, seed=5, attributes=attributes)
+    write_latents(path, lively_model(), faces)
+    faces.unlink()
+    return path
+
+
+@pytest.fixture
+def saved(fits: Fits, workspace: Path) -> Path:
+    """`map.h5`, fitted on `latents.h5`, beside the latents of other faces in `new.h5`."""
+    shutil.copy(fits.folder / "latents.h5", "latents.h5")
+    put_new_latents(Path("new.h5"))
+    return Path(shutil.copy(fits.folder / "map.h5", "map.h5"))
+
+
+def test_new_faces_are_placed_on_a_saved_map(fits: Fits, saved: Path) -> None:
+    before = saved.read_bytes()
+    outcome = succeed("umap", "new.h5", "--fit-on", "map.h5", "-a", "smiling", "--coordinates", "placed.h5", "--json")
+    assert outcome.stderr == ""
+    assert (outcome.json["paths"], outcome.json["points"]) == (["umap.png", "placed.h5"], 25)
+    assert saved.read_bytes() == before
+    with h5py.File("placed.h5") as file, Latents("new.h5") as latents:
+        placed = file["coordinates"][:]
+        assert [name.decode() for name in file["names"]] == latents.names
+        assert np.array_equal(file["attributes"], latents.attributes)  # type: ignore[arg-type]
+        assert file.attrs["weights_hash"] == latents.weights_hash
+        assert (file.attrs["n_neighbors"], file.attrs["min_dist"], file.attrs["seed"]) == (15, 0.1, 1)
+        dots = np.ascontiguousarray(fits.first.coordinates)
+        assert file.attrs["placed_on"] == hashlib.sha256(dots.tobytes()).hexdigest()
+        assert "mean" not in file
+    # All inside the map, and not in one heap.
+    assert (placed > dots.min(axis=0) - 1).all()
+    assert (placed < dots.max(axis=0) + 1).all()
+    assert (placed.std(axis=0) > 0.3 * dots.std(axis=0)).all()
+    assert pixels(Path("umap.png")).std() > 1
+
+
+def test_the_fitted_faces_are_placed_on_their_own_dots(fits: Fits, saved: Path) -> None:
+    result = umap(fit_on="map.h5")
+    assert np.array_equal(result.coordinates, fits.first.coordinates)
+    few = umap(fit_on="map.h5", max_points=12, seed=4)
+    assert np.array_equal(few.coordinates, fits.first.coordinates[few.rows])
+
+
+def test_placing_agrees_with_umap_learn(workspace: Path) -> None:
+    """Four clusters, of which half the faces are fitted: the others land where UMAP's own `transform` puts them."""
+    from umap import UMAP
+
+    random = np.random.default_rng(0)
+    which = np.arange(240) % 4
+    values = (random.normal(scale=2.0, size=(4, 10))[which] + random.normal(size=(240, 10))).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = UMAP(n_neighbors=15, min_dist=0.1, random_state=0, n_jobs=1).fit(values[:120])
+        theirs = model.transform(values[120:])
+    ours = place(values[120:], values[:120], model.embedding_, 15)
+    centres = np.stack([model.embedding_[which[:120] == number].mean(axis=0) for number in range(4)])
+
+    def cluster(dots: NDArray[np.float32]) -> NDArray[np.int64]:
+        nearest: NDArray[np.int64] = np.linalg.norm(dots[:, None] - centres[None], axis=2).argmin(axis=1)
+        return nearest
+
+    assert (cluster(ours) == cluster(theirs)).mean() > 0.95
+    assert (cluster(ours) == which[120:]).mean() >= (cluster(theirs) == which[120:]).mean() - 0.02
+    for axis in range(2):
+        assert np.corrcoef(ours[:, axis], theirs[:, axis])[0, 1] > 0.95
+
+
+def test_one_new_face_without_attributes(saved: Path) -> None:
+    put_new_latents(Path("one.h5"), count=1, attributes=False)
+    outcome = succeed("umap", "one.h5", "--fit-on", "map.h5", "--json")
+    assert outcome.stderr == "one.h5 holds no attributes: the dots are all of one colour.\n"
+    assert outcome.json == {"paths": ["umap.png"], "points": 1, "attribute": None, "counts": None}
+    assert (
+        succeed("umap", "-", "--fit-on", "map.h5", "-o", "-", stdin=Path("one.h5").read_bytes()).stdout[1:4] == b"PNG"
+    )
+
+
+def test_maps_that_take_no_new_faces(saved: Path) -> None:
+    remedy = "Make one with: facevae umap --coordinates FILE"
+    assert refusal("umap", "new.h5", "--fit-on", "no.h5") == f"There is no no.h5. {remedy}"
+    assert refusal("umap", "new.h5", "--fit-on", "latents.h5") == (
+        f"latents.h5 holds latents, not UMAP coordinates. {remedy}"
+    )
+    assert refusal("umap", "new.h5", "--fit-on", "map.h5", "--coordinates", "map.h5", code=2) == (
+        "map.h5 is an input and would be overwritten: name another output with --coordinates."
+    )
+    succeed("umap", "new.h5", "--fit-on", "map.h5", "--coordinates", "placed.h5")
+    assert refusal("umap", "new.h5", "--fit-on", "placed.h5") == (
+        "placed.h5 holds faces that were placed on another map: give --fit-on the map that was fitted."
+    )
+    with h5py.File("map.h5", "a") as file:
+        del file["mean"]
+    assert refusal("umap", "new.h5", "--fit-on", "map.h5") == f"map.h5 holds no latents to place others among. {remedy}"
+    assert info("map.h5").facts["takes new faces"] == "no"
+
+
+def test_a_damaged_map(saved: Path) -> None:
+    remedy = "Make one with: facevae umap --coordinates FILE"
+    with h5py.File("map.h5", "a") as file:
+        file["mean"][3, 2] = np.nan
+    assert refusal("umap", "new.h5", "--fit-on", "map.h5") == (
+        f"map.h5 is damaged (mean holds values that are not finite). {remedy}"
+    )
+    with h5py.File("map.h5", "a") as file:
+        dots = file["coordinates"][:-1]
+        del file["coordinates"]
+        file["coordinates"] = dots
+    assert (
+        refusal("umap", "new.h5", "--fit-on", "map.h5")
+        == f"map.h5 is damaged (its datasets differ in length). {remedy}"
+    )
+
+
+def test_latents_of_other_weights_are_not_placed(saved: Path) -> None:
+    put_other_weights(Path("other.safetensors"))
+    succeed("encode", *put_pictures(Path("faces"), 3), "-w", "other.safetensors", "-o", "other.h5")
+    assert refusal("umap", "other.h5", "--fit-on", "map.h5", "-q") == (
+        "other.h5 and map.h5 were made by different weights: encode the faces with the weights of the map, "
+        "or fit a map of their own without --fit-on."
+    )
+    assert not Path("umap.png").exists()
+
+
+def test_info_says_which_maps_take_new_faces(saved: Path) -> None:
+    assert info("map.h5").facts["takes new faces"] == "yes, with umap --fit-on"
 
 
 # ------------------------------------------------------------------------------------------ the command

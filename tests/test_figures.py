@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.collections import PathCollection
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -474,8 +475,42 @@ def test_the_map_draws_every_dot_and_the_class_means(count: int, labelled: bool)
         return
     assert np.allclose(disks, [points[labels].mean(axis=0), points[~labels].mean(axis=0)])
     has = int(labels.sum())
-    assert texts == [f"Smiling ({has:,})", f"not Smiling ({count - has:,})", "disk: mean of the class's dots"]
+    mean = "mean of these dots"
+    assert texts == [f"Smiling ({has:,})", mean, f"not Smiling ({count - has:,})", mean]
     assert axes.get_title() == "UMAP of the latent means\ndots"
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_placed_dots_lie_over_those_of_the_map(labelled: bool) -> None:
+    random = np.random.default_rng(0)
+    below, points = (random.normal(size=(count, 2)).astype(np.float32) for count in (900, 30))
+    labels = np.arange(30) < 10 if labelled else None
+    figure = scatter_plot(points, labels, "Smiling", subtitle="", beneath=below)
+    old, new = figure.axes[0].collections
+    assert len(np.asarray(old.get_offsets())) == 900
+    assert len(np.asarray(new.get_offsets())) == 30
+    assert old.get_zorder() < new.get_zorder()
+    assert len(np.unique(old.get_facecolor(), axis=0)) == 1
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    mean = "mean of these dots"
+    expected = ["Smiling (10)", mean, "not Smiling (20)", mean] if labelled else ["faces (30)"]
+    assert texts == [*expected, "faces of the map (900)"]
+    disks = [np.asarray(line.get_xydata())[0] for line in figure.axes[0].lines]
+    if labels is not None:
+        assert np.allclose(disks, [points[labels].mean(axis=0), points[~labels].mean(axis=0)])  # of the new dots alone
+    assert (border(pixels(plot_bytes(figure))) == 255).all()
+
+
+def test_the_more_dots_the_smaller_and_paler() -> None:
+    def look(count: int) -> tuple[float, float]:
+        points = np.random.default_rng(0).normal(size=(count, 2)).astype(np.float32)
+        dots = scatter_plot(points, None, "", subtitle="").axes[0].collections[0]
+        assert isinstance(dots, PathCollection)
+        return float(dots.get_sizes()[0]), float(dots.get_alpha() or 0)
+
+    looks = [look(count) for count in (100, 2000, 10_000, 30_000)]
+    assert looks == sorted(looks, reverse=True)
+    assert looks[0][0] > 10 * looks[-1][0]
 
 
 @pytest.mark.parametrize("value", [True, False])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facevae.errors import DataError
+from facevae.storage import images
 from facevae.storage.images import IMAGE_SUFFIXES, MAX_PIXELS, load_face, open_image
 
 KINDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or PNM"
@@ -83,6 +84,20 @@ def test_a_pipe_is_read(tmp_path: Path) -> None:
     writer.start()
     assert pixels(open_image(pipe)) == [[255, 0, 0]] * 4
     writer.join()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_enormous_images_are_decoded_one_at_a_time(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(photograph(30, 30), kind)
+    expected = load_face(data, 32)
+    monkeypatch.setattr(images, "ENORMOUS_PIXELS", 30 * 30 - 1)
+    with ThreadPoolExecutor(2) as pool:
+        with images._ENORMOUS:
+            decoded = pool.submit(load_face, data, 32)
+            small = pool.submit(load_face, encoded(photograph(29, 30), kind), 32)
+            small.result(timeout=10)
+            assert not decoded.done()
+        assert np.array_equal(decoded.result(timeout=10), expected)
 
 
 def test_several_threads_read_the_same() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from facevae.config import SPLIT_CODES, SPLIT_NAMES
 from facevae.errors import DataError
 from facevae.storage import faces as faces_module
-from facevae.storage.faces import Faces, FacesWriter
+from facevae.storage.faces import Faces, FacesWriter, expected_size
 from support import ATTRIBUTE_NAMES, SPLIT_PATTERN, random_faces, write_faces
 
 if TYPE_CHECKING:
@@ -354,3 +354,29 @@ def test_damage_is_never_more_than_a_data_error(faces_file: Path, latents_file: 
     read, refused = map(int, finished.stdout.split())
     assert read + refused == 120
     assert refused > 30
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "attributes", "name"),
+    [(1, 32, 0, "a"), (300, 32, 40, "000001.jpg"), (5000, 16, 40, "000001.jpg"), (5000, 16, 5, "\N{SNOWMAN}" * 60)],
+)
+def test_no_file_is_larger_than_expected(count: int, size: int, attributes: int, name: str, tmp_path: Path) -> None:
+    names = [name] * count
+    with FacesWriter(
+        tmp_path / "faces.h5",
+        image_size=size,
+        attribute_names=[f"Attribute_{number}" for number in range(attributes)],
+        resize_rule="any",
+        split_rule="any",
+        source="any",
+        facevae_version="0",
+    ) as writer:
+        for start in range(0, count, 1000):
+            rows = len(names[start : start + 1000])
+            images = np.zeros((rows, size, size, 3), np.uint8)
+            table = np.ones((rows, attributes), np.int8) if attributes else None
+            writer.append(images, names[:rows], np.zeros(rows, np.uint8), table)
+        writer.finish()
+        announced = writer.size()
+    found = (tmp_path / "faces.h5").stat().st_size
+    assert announced == found <= expected_size(size, names, attributes) < 1.5 * found + 2**21

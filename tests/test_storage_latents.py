@@ -34,7 +34,8 @@ def test_whatever_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory
     names = data.draw(st.lists(NAMES, max_size=9))
     attribute_names = data.draw(st.lists(NAMES, max_size=3, unique=True))
     count, latent_dim, with_split = len(names), data.draw(st.integers(1, 5)), data.draw(st.booleans())
-    texts = {key: data.draw(NAMES) for key in ("weights_hash", "faces_fingerprint", "facevae_version")}
+    keys = ("weights_hash", "faces_fingerprint", "facevae_version", "precision")
+    texts: dict[str, Any] = {key: data.draw(NAMES) for key in keys}
     random = np.random.default_rng(data.draw(st.integers(0, 1000)))
     mean, log_variance = (random.normal(0, 1e3, (count, latent_dim)).astype(np.float32) for _ in range(2))
     split = random.integers(0, 3, count, dtype=np.uint8)
@@ -109,7 +110,7 @@ def test_faces_are_not_latents(faces_file: Path) -> None:
 
 def test_a_file_that_was_never_finished(tmp_path: Path) -> None:
     path = tmp_path / "latents.h5"
-    texts = dict.fromkeys(("weights_hash", "faces_fingerprint", "facevae_version"), "")
+    texts: dict[str, Any] = dict.fromkeys(("weights_hash", "faces_fingerprint", "facevae_version"), "")
     with LatentsWriter(path, latent_dim=2, attribute_names=(), with_split=False, **texts):
         pass
     assert refusal(path) == f"{path} is not complete: the run that wrote it was cut off. {REMEDY}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -16,7 +17,7 @@ import pytest
 from facevae.errors import DataError, UsageError
 from facevae.storage.history import HistoryPoint, write_history
 from facevae.storage.output import _HOST as HOST
-from facevae.storage.output import as_output, check_output, output_path, write_bytes
+from facevae.storage.output import as_output, check_output, output_path, reserve_room, write_bytes
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
@@ -354,3 +355,16 @@ def test_a_dash_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UsageError) as error:
         check_output(Path("-"), option="--coordinates")
     assert str(error.value) == "This result cannot go to standard output: name a file with --coordinates."
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no room")
+def test_room_is_reserved_or_nothing_is_changed(tmp_path: Path) -> None:
+    path = tmp_path / "result.bin"
+    reserve_room(path, 10_000)
+    assert path.stat().st_size == 10_000
+    path.write_bytes(b"begun")
+    with pytest.raises(OSError, match=f"Errno ({errno.EFBIG}|{errno.ENOSPC})"):
+        reserve_room(path, 2**62)
+    assert path.read_bytes() == b"begun"
+    reserve_room(path, 100)
+    assert path.read_bytes() == b"begun" + bytes(95)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from facevae.workflows.demo import demo as demo
     from facevae.workflows.encode import encode as encode
     from facevae.workflows.info import info as info
+    from facevae.workflows.merge import merge as merge
     from facevae.workflows.morph import morph as morph
     from facevae.workflows.prepare import prepare as prepare
     from facevae.workflows.reconstruct import reconstruct as reconstruct
@@ -48,6 +49,7 @@ _HOMES = {
         "demo",
         "encode",
         "info",
+        "merge",
         "morph",
         "prepare",
         "reconstruct",

@@ -9,7 +9,7 @@ import typer
 
 from facevae.cli.console import Reporter, binary_stdout, counted, emit, read_paths, say
 from facevae.cli.options import Device, FacesFile, Json, Quiet, Strict, Weights
-from facevae.config import FACES_FILE
+from facevae.config import FACES_FILE, PRECISIONS
 
 EXAMPLE = "facevae encode > latents.h5"
 
@@ -22,7 +22,22 @@ def encode(
         str | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write. Default: standard output.")
     ] = None,
     faces: FacesFile = FACES_FILE,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard", metavar="I/N", help="Encode only part I of N of the faces; facevae merge joins the N files."
+        ),
+    ] = None,
     weights: Weights = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            metavar="NAME",
+            help=f"Of the convolutions: {', '.join(PRECISIONS)}. bf16 is faster where the device computes it natively (auto "
+            "finds out), and changes latents in the third digit.",
+        ),
+    ] = "fp32",
     device: Device = "auto",
     strict: Strict = False,
     quiet: Quiet = False,
@@ -30,7 +45,8 @@ def encode(
 ) -> None:
     """Encode all of faces.h5, or the images given, to latents in HDF5.
 
-    Mean and log-variance of every posterior, with names, splits and attributes carried over.
+    Mean and log-variance of every posterior, with names, splits and attributes carried over. Under torchrun every process
+    encodes its share, and the first writes the file.
     """
     if output is None or output == "-":
         target = binary_stdout("redirect it (facevae encode > latents.h5) or name a file with -o FILE", as_json=as_json)
@@ -43,11 +59,15 @@ def encode(
             read_paths(images) if images else None,
             target or Path(str(output)),
             faces=faces,
+            shard=shard,
             weights=weights,
+            precision=precision,
             device=device,
             strict=strict,
             report=report,
         )
+    if not result.leads:
+        return
     if not quiet:
         say(f"{counted(result.count, 'latent')} of {counted(result.latent_dim, 'dimension')}.")
     paths = [result.output] if isinstance(result.output, Path) else []

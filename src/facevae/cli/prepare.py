@@ -29,6 +29,12 @@ def prepare(
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", help="Take only N faces, spread evenly over all.")
     ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", metavar="N", help="Decode on N cores. Default: on all.")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew instead of going on where an earlier run was stopped.")
+    ] = False,
     strict: Strict = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -36,12 +42,22 @@ def prepare(
     """Read CelebA, or any folder of faces, and write faces.h5.
 
     Takes img_align_celeba.zip without unpacking it, an unpacked img_align_celeba/, Kaggle's and torchvision's layouts, and
-    plain folders. Damaged images are left out, counted and named.
+    plain folders. Damaged images are left out, counted and named. A run that was stopped goes on when it is started again.
     """
     from facevae.workflows.prepare import prepare as run
 
     with Reporter(quiet=quiet) as report:
-        result = run(celeba_dir, output, size=size, attributes=attributes, strict=strict, limit=limit, report=report)
+        result = run(
+            celeba_dir,
+            output,
+            size=size,
+            attributes=attributes,
+            strict=strict,
+            limit=limit,
+            jobs=jobs,
+            restart=restart,
+            report=report,
+        )
     splits = ", ".join(f"{count:,} {name}" for name, count in result.splits.items())
     if not quiet:
         say(f"{counted(result.count, 'face')} ({splits}) with {counted(len(result.attribute_names), 'attribute')}.")

@@ -30,18 +30,24 @@ def umap(
     ] = None,
     output: PictureOutput = None,
     coordinates: Annotated[
-        Path | None, typer.Option("--coordinates", metavar="FILE", help="Also write the coordinates, as HDF5.")
+        Path | None,
+        typer.Option("--coordinates", metavar="FILE", help="Also write the coordinates, as HDF5, for --fit-on later."),
+    ] = None,
+    fit_on: Annotated[
+        Path | None,
+        typer.Option("--fit-on", metavar="FILE", help="Place the latents on this map instead of fitting one."),
     ] = None,
     max_points: Annotated[
-        int | None, typer.Option("--max-points", metavar="N", help="Fit only N latents, chosen at random.")
+        int | None, typer.Option("--max-points", metavar="N", help="Take only N latents, chosen at random.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="A repeatable fit, on one core and so slower.")
+        int | None,
+        typer.Option("--seed", metavar="N", help="A repeatable fit; its layout takes one core and so longer."),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Draw a two-dimensional UMAP of the latents: a dot a face, a disk at the mean of each class of the attribute.
+    """Draw a two-dimensional UMAP of the latents: a dot a face, a disk at the mean of the dots of each class.
 
     Writes umap.png; a name that ends in .svg or .pdf gives that format.
     """
@@ -60,6 +66,7 @@ def umap(
             target or UMAP_FILE,
             attribute=attribute,
             coordinates=coordinates,
+            fit_on=fit_on,
             max_points=max_points,
             seed=seed,
             report=report,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 GREY = "#999999"
+PALE_GREY = "#c4c4c4"
 """Of the palette of Okabe & Ito, told apart with every common colour blindness."""
 _LONG_NAME = 24
 
@@ -68,49 +69,69 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
 
 
 def scatter_plot(
-    coordinates: NDArray[np.float32], labels: NDArray[np.bool_] | None, attribute: str, *, subtitle: str
+    coordinates: NDArray[np.float32],
+    labels: NDArray[np.bool_] | None,
+    attribute: str,
+    *,
+    subtitle: str,
+    beneath: NDArray[np.float32] | None = None,
 ) -> Figure:
-    """Return the map of latents (N, 2): a dot an image, coloured by `labels` (N), with a disk at each class mean.
+    """Return the map of latents (N, 2): a dot an image, coloured by `labels` (N), with a disk at the mean of each class's dots.
 
-    Without labels the dots are of one colour.
+    Without labels the dots are of one colour. The dots (M, 2) of `beneath` are those of an older map that the others were
+    placed on: they are grey and belong to no class.
     """
+    everything = coordinates if beneath is None else np.concatenate([coordinates, beneath])
     # The two axes have one scale, so the page takes the shape of the map.
-    width, height = np.maximum(np.ptp(coordinates, axis=0), 1e-6)
-    figure = Figure(figsize=(9, float(np.clip(9 * height / width, 5.0, 10.0)) + 1.2), layout="constrained")
+    width, height = np.maximum(np.ptp(everything, axis=0), 1e-6)
+    figure = Figure(figsize=(9, float(np.clip(9 * height / width, 5.0, 10.0)) + 1.5), layout="constrained")
     axes = figure.subplots()
-    count = len(coordinates)
-    size = float(np.clip(12_000 / max(count, 1), 1.2, 28))
-    opacity = float(np.clip(6_000 / max(count, 1), 0.35, 0.85))
-    # Drawn in random order: one class after the other would hide the first.
-    order = np.random.default_rng(0).permutation(count)
-    colours = np.full(count, BLUE) if labels is None else np.where(labels, VERMILION, BLUE)
-    axes.scatter(
-        coordinates[order, 0],
-        coordinates[order, 1],
-        s=size,
-        c=colours[order],
-        alpha=opacity,
-        linewidths=0,
-        rasterized=count > 2000,
-    )
     handles: list[Line2D] = []
+    if beneath is not None:
+        _draw_dots(axes, beneath, np.full(len(beneath), PALE_GREY), total=len(beneath), zorder=1)
+    count = len(coordinates)
+    colours = np.full(count, BLUE) if labels is None else np.where(labels, VERMILION, BLUE)
+    _draw_dots(axes, coordinates, colours, total=count, zorder=2)
     if labels is not None:
-        for value, name, colour in ((True, attribute, VERMILION), (False, f"not {attribute}", BLUE)):
+        # Column by column: the class's dot, and below it its mean.
+        for value, words, colour in ((True, attribute, VERMILION), (False, f"not {attribute}", BLUE)):
             members = coordinates[labels == value]
-            handles.append(_dot(colour, f"{name} ({len(members):,})", 7))
+            handles.append(_dot(colour, f"{words} ({len(members):,})", 7))
             if len(members):
                 axes.plot(*members.mean(axis=0), "o", color=colour, markersize=17, mec="white", mew=2.2, zorder=3)
-        handles.append(_dot(GREY, "disk: mean of the class's dots", 12))
+                handles.append(_dot(colour, "mean of these dots", 13))
     else:
         handles.append(_dot(BLUE, f"faces ({count:,})", 7))
+    if beneath is not None:
+        handles.append(_dot(PALE_GREY, f"faces of the map ({len(beneath):,})", 7))
     axes.set_title(f"UMAP of the latent means\n{subtitle}" if subtitle else "UMAP of the latent means", fontsize=11)
     axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     axes.spines[["top", "right"]].set_visible(False)
     # Long names do not fit beside each other.
-    columns = len(handles) if len(attribute) <= _LONG_NAME else 1
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+    columns = -(-len(handles) // 2) if len(attribute) <= _LONG_NAME else 1
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, frameon=False, columnspacing=3, labelspacing=0.8
+    )
     return figure
+
+
+def _draw_dots(
+    axes: Axes, coordinates: NDArray[np.float32], colours: NDArray[np.str_], *, total: int, zorder: float
+) -> None:
+    """Draw dots (N, 2), the smaller and the more transparent the more there are, so that their density shows."""
+    # Drawn in random order: one class after the other would hide the first.
+    order = np.random.default_rng(0).permutation(len(coordinates))
+    axes.scatter(
+        coordinates[order, 0],
+        coordinates[order, 1],
+        s=float(np.clip(12_000 / max(total, 1), 0.5, 28)),
+        c=colours[order],
+        alpha=float(np.clip(6_000 / max(total, 1), 0.5, 0.85)),
+        linewidths=0,
+        rasterized=total > 2000,
+        zorder=zorder,
+    )
 
 
 def _dot(colour: str, label: str, size: float) -> Line2D:

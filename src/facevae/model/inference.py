@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from facevae.config import ENCODE_BATCH
+from facevae.model.encoder import Floats, FoldedEncoder, Images
 from facevae.model.vae import VAE
 from facevae.model.workers import Workers
 
@@ -18,8 +18,6 @@ CPU_BATCH = 64
 """Images of a forward pass on a processor: so many activations stay in its cache."""
 
 Result = TypeVar("Result")
-Images = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 
 def to_tensor(images: Images | Tensor, device: torch.device) -> Tensor:
@@ -35,17 +33,14 @@ def to_images(tensor: Tensor) -> Images:
     return array
 
 
-@torch.inference_mode()
 def encode_images(vae: VAE, images: Images) -> tuple[Floats, Floats]:
-    """Return `(mean, log_variance)` of the posterior, each (B, latent_dim) float32, for images (B, S, S, 3) uint8."""
+    """Return `(mean, log_variance)` of the posterior, each (B, latent_dim) float32, for images (B, S, S, 3) uint8.
+
+    The network is left in evaluation mode. For more images than fit into memory, see `FoldedEncoder.batches`.
+    """
     vae.eval()
-
-    def encode(rows: slice) -> tuple[Floats, Floats]:
-        mean, log_variance = vae.encode(to_tensor(images[rows], vae.device))
-        return mean.float().cpu().numpy(), log_variance.float().cpu().numpy()
-
-    mean, log_variance = zip(*_each_batch(encode, len(images), vae.device), strict=True)
-    return np.concatenate(mean), np.concatenate(log_variance)
+    (posteriors,) = FoldedEncoder(vae).batches([images])
+    return posteriors
 
 
 @torch.inference_mode()

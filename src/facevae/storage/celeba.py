@@ -7,18 +7,18 @@ the archive is read without unpacking it. Source: Liu et al., "Deep Learning Fac
 
 from __future__ import annotations
 
+import hashlib
 import os
-import threading
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from facevae.errors import DataError
+from facevae.storage.archive import Member, open_archive_reader, read_members
 from facevae.storage.celeba_tables import AttributeTable, read_attribute_table, read_partition
 from facevae.storage.images import IMAGE_SUFFIXES
 from facevae.storage.output import describe_os_error
@@ -42,6 +42,15 @@ class FaceReader(Protocol):
     def read(self, name: str) -> bytes:
         """Return the file of one image. Raises DataError when it is missing or damaged."""
 
+    def stamp(self, name: str) -> str:
+        """Return what changes when the file of an image does, without reading it."""
+
+
+def digest_of(reader: FaceReader, names: Sequence[str]) -> bytes:
+    """Return 32 bytes that change when one of these images is another one: by name, size and time or check sum."""
+    lines = [f"{name}\n{reader.stamp(name)}\n" for name in names]
+    return hashlib.sha256("".join(lines).encode()).digest()
+
 
 @dataclass(frozen=True, eq=False)
 class FaceSource:
@@ -64,6 +73,7 @@ class FaceSource:
     split: NDArray[np.uint8] | None
     notices: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+    members: Mapping[str, Member] = field(default_factory=dict, repr=False)  # of the archive, by name
 
     @contextmanager
     def open(self) -> Iterator[FaceReader]:
@@ -71,8 +81,8 @@ class FaceSource:
         if self.location.is_dir():
             yield _FolderReader(self.location)
             return
-        with _open_archive(self.location) as archive:
-            yield _ArchiveReader(self.location, archive)
+        with open_archive_reader(self.location, self.members) as reader:
+            yield reader
 
 
 def find_faces(directory: Path, *, with_attributes: bool = True) -> FaceSource:
@@ -121,6 +131,7 @@ class _Images:
     names: tuple[str, ...]
     is_celeba: bool  # found under CelebA's own name, so that its tables are expected
     notices: tuple[str, ...] = ()
+    members: Mapping[str, Member] = field(default_factory=dict)  # of an archive
 
 
 @dataclass(frozen=True)
@@ -165,15 +176,16 @@ def _find_images(directory: Path) -> _Images | None:
 
 def _archive_images(path: Path) -> _Images:
     is_celeba = path.name == ARCHIVE
-    with _open_archive(path) as archive:
-        members = [name for name in archive.namelist() if _is_image(name)]
+    members = [member for member in read_members(path) if _is_image(member.name)]
     if not members:
         raise DataError(f"{path} holds no images ({_suffixes()}).")
-    bases = {PurePosixPath(name).name for name in members}
-    if len(bases) < len(members) and is_celeba:
+    parts = [member.name.rpartition("/") for member in members]
+    by_base = {base: member for (_, _, base), member in zip(parts, members, strict=True)}
+    if len(by_base) < len(members) and is_celeba:
         raise DataError(f"{path} holds several images of the same name, which CelebA's does not: fetch it again.")
-    is_flat = len({PurePosixPath(name).parent for name in members}) == 1
-    return _Images(path, tuple(sorted(bases if is_celeba or is_flat else set(members))), is_celeba)
+    is_flat = len({folder for folder, _, _ in parts}) == 1
+    by_name = by_base if is_celeba or is_flat else {member.name: member for member in members}
+    return _Images(path, tuple(sorted(by_name)), is_celeba, members=by_name)
 
 
 def _folder_images(folder: Path) -> _Images:
@@ -226,8 +238,8 @@ def _refuse(error: OSError) -> None:
 
 def _is_image(name: str) -> bool:
     """Whether a file name is that of an image; hidden files, such as macOS's `._000001.jpg`, are none."""
-    base = name.rpartition("/")[2]
-    return not base.startswith(".") and os.path.splitext(base)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (fast)
+    stem, _, suffix = name.rpartition("/")[2].rpartition(".")
+    return stem != "" and stem[0] != "." and f".{suffix.lower()}" in IMAGE_SUFFIXES
 
 
 def _suffixes() -> str:
@@ -318,8 +330,9 @@ def _plain_source(images: _Images, left_out: dict[str, str]) -> FaceSource:
         f"{images.location} has no CelebA tables: without attributes, morph and the colouring of umap will not work; "
         "train, valid and test are split by rule."
     )
+    left_out_in_order = tuple(sorted(left_out.items()))
     return FaceSource(
-        images.location, images.names, (), None, None, (*images.notices, notice), tuple(sorted(left_out.items()))
+        images.location, images.names, (), None, None, (*images.notices, notice), left_out_in_order, images.members
     )
 
 
@@ -350,6 +363,7 @@ def _join(
         split=np.array([partition[1][name] for name in names], np.uint8) if partition is not None else None,
         notices=tuple(notices),
         left_out=tuple(sorted(left_out.items())),
+        members=images.members,
     )
 
 
@@ -370,51 +384,21 @@ def _compare(images: _Images, path: Path, known: dict[str, int], left_out: dict[
 
 class _FolderReader:
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = str(folder)
+
+    # `pathlib` would take as long as the system does to open and read a face.
 
     def read(self, name: str) -> bytes:
-        path = self._folder / name
+        path = os.path.join(self._folder, name)  # noqa: PTH118
         try:
-            return path.read_bytes()
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+                return file.read()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {describe_os_error(error)}.") from error
 
-
-class _ArchiveReader:
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        self._path = path
-        self._archive = archive
-        members = [name for name in archive.namelist() if _is_image(name)]
-        self._members = {PurePosixPath(name).name: name for name in members} | {name: name for name in members}
-        # `ZipFile` counts its readers without a lock of its own, so that a lost count would close the file under us.
-        self._lock = threading.Lock()
-
-    def read(self, name: str) -> bytes:
-        if name not in self._members:
-            raise DataError(f"{self._path} holds no {name}.")
+    def stamp(self, name: str) -> str:
         try:
-            with self._lock:
-                return self._archive.read(self._members[name])
-        except OSError as error:
-            raise DataError(f"{name} in {self._path} cannot be read: {describe_os_error(error)}.") from error
-        except RuntimeError as error:
-            raise DataError(
-                f"{name} in {self._path} is encrypted or packed in an unknown way: "
-                "unpack the archive and name the folder."
-            ) from error
-        except Exception as error:  # damaged bytes fail as zlib.error, BadZipFile, EOFError, struct.error, ...
-            raise DataError(f"{name} in {self._path} is damaged: fetch the archive again.") from error
-
-
-@contextmanager
-def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {describe_os_error(error)}.") from error
-    except Exception as error:  # see _ArchiveReader.read
-        raise DataError(
-            f"{path} is not a complete zip file, as after an interrupted or a refused download: fetch it again."
-        ) from error
-    with archive:
-        yield archive
+            status = os.stat(os.path.join(self._folder, name))  # noqa: PTH116, PTH118
+        except OSError:
+            return "none"
+        return f"{status.st_size}:{status.st_mtime_ns}"

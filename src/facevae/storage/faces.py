@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ FORMAT = "facevae faces"
 REMEDY = "Make one with: facevae prepare --celeba-dir DIR"
 _CHUNK_IMAGES = 128
 _READ_IMAGES = 4096
+
+
+def expected_size(image_size: int, names: Sequence[str], attribute_count: int) -> int:
+    """Return about how many bytes a file with these faces has, rather too many."""
+    chunks = -(-len(names) // _CHUNK_IMAGES)
+    images = chunks * (_CHUNK_IMAGES * image_size * image_size * 3 + 200)
+    # A string takes a reference and a place in a heap of multiples of 8 bytes; the other columns come in chunks of thousands.
+    texts = sum(4 * len(name) for name in names) + 64 * len(names)
+    return images + texts + (attribute_count + 40) * (len(names) + 4096) + (1 << 20)
 
 
 class FacesWriter(hdf5.Writer):
@@ -76,9 +86,14 @@ class FacesWriter(hdf5.Writer):
         self._complete()
         return fingerprint
 
+    def size(self) -> int:
+        """Return how many bytes the file will have when it is closed now."""
+        self._file.flush()
+        return int(self._file.id.get_filesize())
+
 
 class Faces(hdf5.Reader):
-    """An open `faces.h5`. Images are read in slices; names, splits and attributes at once.
+    """An open `faces.h5`. Images are read in slices; names, splits and attributes too (`columns`), or all at once on first use.
 
     Attributes:
         path: the file.
@@ -102,19 +117,22 @@ class Faces(hdf5.Reader):
         file = self._file
         self._images: h5py.Dataset = file["images"]
         shape = self._images.shape
-        self.count: int = shape[0]
+        self.count = shape[0]
         self.image_size = int(file.attrs["image_size"])
         if shape[1:] != (self.image_size, self.image_size, 3) or self._images.dtype != np.uint8:
             raise ValueError(f"images are {self._images.dtype} {shape}")
-        self.names = hdf5.read_strings(file["names"])
-        self.split: NDArray[np.uint8] = file["split"][:]
         self.attribute_names = tuple(hdf5.read_string_attribute(file, "attribute_names"))
-        self.attributes: NDArray[np.int8] | None = file["attributes"][:] if self.attribute_names else None
         self.fingerprint = str(file.attrs["fingerprint"])
         self.record: dict[str, Any] = {
             name: str(file.attrs[name]) for name in ("source", "resize_rule", "split_rule", "facevae_version")
         }
-        hdf5.check_companions(self.count, self.names, self.split, self.attributes, self.attribute_names)
+        file["split"]  # which other files may do without
+        self._check_columns()
+
+    @cached_property
+    def split(self) -> NDArray[np.uint8]:
+        """The splits uint8 (N)."""
+        return self._read_array("split", slice(None))
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return images `start` up to `stop` as uint8 (stop - start, S, S, 3)."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -132,11 +133,24 @@ class Writer(Closing):
         self._file.attrs["complete"] = True
 
 
+class Columns(NamedTuple):
+    """What a file says of some of its faces: N names, and splits uint8 (N) and attributes int8 (N, A) where it has them."""
+
+    names: list[str]
+    split: NDArray[np.uint8] | None
+    attributes: NDArray[np.int8] | None
+
+
 class Reader(Closing):
-    """An HDF5 file of one of facevae's formats, open for reading; a subclass names the format and loads what it needs."""
+    """An HDF5 file of one of facevae's formats, open for reading; a subclass names the format and loads what it needs.
+
+    Names, splits and attributes are read on first use, all of them, or by `columns` for some rows: there may be millions.
+    """
 
     format_name: ClassVar[str]
     remedy: ClassVar[str]
+    count: int
+    attribute_names: tuple[str, ...]
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -150,6 +164,45 @@ class Reader(Closing):
 
     def _load(self) -> None:
         raise NotImplementedError
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The N names."""
+        return self._read_names(slice(None))
+
+    @cached_property
+    def split(self) -> NDArray[np.uint8] | None:
+        """The splits uint8 (N), or None where the file has none."""
+        return self._read_array("split", slice(None)) if "split" in self._file else None
+
+    @cached_property
+    def attributes(self) -> NDArray[np.int8] | None:
+        """The attributes int8 (N, A) in {-1, 1}, or None where the file has none."""
+        return self._read_array("attributes", slice(None)) if self.attribute_names else None
+
+    def columns(self, start: int, stop: int) -> Columns:
+        """Return names, splits and attributes of the rows `start` up to `stop`, without reading the others."""
+        rows = slice(start, stop)
+        split = self._read_array("split", rows) if "split" in self._file else None
+        attributes = self._read_array("attributes", rows) if self.attribute_names else None
+        return Columns(self._read_names(rows), split, attributes)
+
+    def _read_names(self, rows: slice) -> list[str]:
+        with damaged_as_data_error(self.path, self.remedy):
+            return read_strings(self._file["names"], rows)
+
+    def _read_array(self, name: str, rows: slice) -> NDArray[Any]:
+        with damaged_as_data_error(self.path, self.remedy):
+            values: NDArray[Any] = self._file[name][rows]
+        return values
+
+    def _check_columns(self) -> None:
+        """Raise what `damaged_as_data_error` expects unless names, splits and attributes fit the number of faces."""
+        file = self._file
+        read_strings(file["names"], slice(0, 1))
+        split = file.get("split")
+        attributes = file["attributes"] if self.attribute_names else None
+        check_companions(self.count, file["names"], split, attributes, self.attribute_names)
 
 
 def growing(file: h5py.File, name: str, row_shape: tuple[int, ...], dtype: Any, rows: int) -> h5py.Dataset:  # noqa: ANN401
@@ -171,9 +224,9 @@ def encode_strings(strings: Sequence[str]) -> list[bytes]:
     return [string.encode("utf-8", "surrogateescape") for string in strings]
 
 
-def read_strings(dataset: h5py.Dataset) -> list[str]:
-    """Return a dataset of UTF-8 strings as a list."""
-    return [value.decode("utf-8", "surrogateescape") for value in dataset[:]]
+def read_strings(dataset: h5py.Dataset, rows: slice = slice(None)) -> list[str]:
+    """Return rows of a dataset of UTF-8 strings as a list, by default all."""
+    return [value.decode("utf-8", "surrogateescape") for value in dataset[rows]]
 
 
 def read_string_attribute(file: h5py.File, name: str) -> list[str]:
@@ -184,9 +237,9 @@ def read_string_attribute(file: h5py.File, name: str) -> list[str]:
 
 def check_companions(
     count: int,
-    names: Sequence[str],
-    split: NDArray[np.uint8] | None,
-    attributes: NDArray[np.int8] | None,
+    names: h5py.Dataset,
+    split: h5py.Dataset | None,
+    attributes: h5py.Dataset | None,
     attribute_names: Sequence[str],
 ) -> None:
     """Raise a `ValueError` unless there is a name, a split and a row of attributes for each of `count` faces, where given."""

@@ -6,14 +6,16 @@ Every function here may be called from several threads at once: nothing global i
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile
+import PIL
+from PIL import Image, ImageFile, features
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -23,6 +25,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from facevae.errors import DataError, did_you_mean
+from facevae.storage.jpeg import decode_plain, plain_size, reducing_scale
 from facevae.storage.output import describe_os_error
 
 if TYPE_CHECKING:
@@ -36,19 +39,19 @@ IMAGE_SUFFIXES = frozenset(
 MAX_PIXELS = 200_000_000
 """Images with more pixels than this are refused from their header, before any memory is spent on them."""
 
+ENORMOUS_PIXELS = 25_000_000
+"""Images with more pixels (100 MB decoded) are decoded one at a time: every thread would need as much at once."""
+
 RESIZE_RULE = "whole frame to a square, Pillow bilinear, antialiased"
 """What `load_face` does to a frame, as it is written into the files made from it."""
+
+DECODER = f"Pillow {PIL.__version__}, JPEG {features.version('jpg')}"
+"""What decodes: another version may give other pixels."""
 
 _KINDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or PNM"
 _NEIGHBOURS_LOOKED_AT = 2000
 
-_DRAFT_MARGIN = 2.75
-"""A JPEG is decoded at a reduced scale only where that leaves this many times the pixels a side that are wanted.
-
-Measured on CelebA faces reduced to 32 pixels: 45 to 47 dB against the full decode at 2, 50 to 51 dB at 2.5, 51 to 52 dB
-at 2.75 (half scale of CelebA's own 178 x 218 leaves 2.78), 51 to 53 dB at 3.
-"""
-
+_ENORMOUS = threading.Lock()
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -78,8 +81,31 @@ def load_face(source: Path | bytes, size: int, name: str | None = None) -> NDArr
     Raises:
         DataError: the image is missing, unreadable, damaged or too large.
     """
-    image = open_image(source, name, at_least=size)
-    return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
+    return np.array(_square(source, size, name))
+
+
+def load_face_bytes(data: bytes, size: int, name: str) -> bytes:
+    """Return `load_face(data, size, name).tobytes()`, sooner."""
+    return _square(data, size, name).tobytes()
+
+
+def _square(source: Path | bytes, size: int, name: str | None) -> Image.Image:
+    image = _plain_jpeg(source, size) if isinstance(source, bytes) else None
+    if image is None:
+        image = open_image(source, name, at_least=size)
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _plain_jpeg(data: bytes, at_least: int) -> Image.Image | None:
+    """Return what `open_image` would, sooner, or None where the image is not an ordinary JPEG, whole and not too large."""
+    size = plain_size(data)
+    if size is None:
+        return None
+    width, height = size
+    scale = reducing_scale(width, height, at_least)
+    if not 0 < width * height <= min(MAX_PIXELS, ENORMOUS_PIXELS * scale * scale):
+        return None
+    return decode_plain(data, width, height, scale)
 
 
 def open_image(source: Path | bytes, name: str | None = None, *, at_least: int | None = None) -> Image.Image:
@@ -105,20 +131,32 @@ def open_image(source: Path | bytes, name: str | None = None, *, at_least: int |
             raise DataError(
                 f"{label} has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are taken: reduce it first."
             )
-        try:
-            if at_least is not None and isinstance(image, JpegImageFile):
-                _reduce_while_decoding(image, at_least)
-            image.load()
-        except Image.DecompressionBombError as error:
-            raise _too_large(label) from error
-        except Exception as error:  # decoders fail in every way that there is on damaged bytes
-            raise _damaged(label, image) from error
-        # Read after loading: a PNG may carry it behind its pixels, and a TIFF is already upright by then.
-        orientation = _orientation(image)
+        scale = reducing_scale(width, height, at_least) if at_least and isinstance(image, JpegImageFile) else 1
+        if scale > 1:
+            image.draft(None, (width // scale, height // scale))
+        with _turn(width * height // scale**2):
+            return _decoded(image, label)
+
+
+def _decoded(image: ImageFile.ImageFile, label: str) -> Image.Image:
+    """Decode an image of which the header was read, and make it upright RGB."""
+    try:
+        image.load()
+    except Image.DecompressionBombError as error:
+        raise _too_large(label) from error
+    except Exception as error:  # decoders fail in every way that there is on damaged bytes
+        raise _damaged(label, image) from error
+    # Read after loading: a PNG may carry it behind its pixels, and a TIFF is already upright by then.
+    orientation = _orientation(image)
     upright = _to_rgb(image, label)
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
     return upright
+
+
+def _turn(pixels: int) -> AbstractContextManager[object]:
+    """Give what to hold while so many pixels are decoded: for an enormous image, its turn among the threads that have one."""
+    return _ENORMOUS if pixels > ENORMOUS_PIXELS else nullcontext()
 
 
 @contextmanager
@@ -195,20 +233,6 @@ def _reader_for(start: bytes) -> type[ImageFile.ImageFile] | None:
     if start[:1] == b"P" and start[1:2] in tuple(b"%d" % digit for digit in range(1, 7)) and start[2:3].isspace():
         return PpmImageFile
     return None
-
-
-def _reduce_while_decoding(image: JpegImageFile, at_least: int) -> None:
-    """Set the smallest of the scales 1/8, 1/4 and 1/2 that keeps the picture.
-
-    A scale that does not divide both sides would round them up, so that the frame ends inside the last pixels: the
-    resize then shifts the whole picture, which costs 20 dB (quarter scale of 178 x 218, for one).
-    """
-    for scale in (8, 4, 2):
-        width, height = image.width // scale, image.height // scale
-        is_exact = (width * scale, height * scale) == image.size
-        if is_exact and min(width, height) >= _DRAFT_MARGIN * at_least:
-            image.draft(None, (width, height))
-            return
 
 
 def _damaged(label: str, image: ImageFile.ImageFile | type[ImageFile.ImageFile]) -> DataError:

@@ -6,6 +6,7 @@ never replaces one of its inputs, a folder, or data of another kind (weights by 
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -121,6 +122,26 @@ def output_path(output: Output) -> Iterator[Path]:
         with temporary.open("rb") as file:
             shutil.copyfileobj(file, output)
         output.flush()
+
+
+def reserve_room(path: Path, size: int) -> None:
+    """Take `size` bytes of the disk for a file, where the system can: what is written to them then finds room for certain.
+
+    For HDF5, which on a full disk crashes the process in the end. The file must be cut to its size when it is done.
+
+    Raises:
+        OSError: the disk, a quota or a limit has not so much room; the file is as long as before.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("ab") as file:
+        before = os.fstat(file.fileno()).st_size
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            os.ftruncate(file.fileno(), before)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from torch import Tensor
 from facevae.config import ModelConfig
 from facevae.errors import DataError, UsageError
 from facevae.model.device import resolve_device
-from facevae.model.inference import Floats, Images, decode_latents, encode_images
+from facevae.model.encoder import Floats, Images
+from facevae.model.inference import decode_latents, encode_images
 from facevae.model.latent_space import AttributeDirections
 from facevae.model.vae import VAE
 from facevae.storage.attributes import find_attribute

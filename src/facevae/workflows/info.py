@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from facevae.config import SPLIT_CODES, ModelConfig
 from facevae.errors import DataError
 from facevae.storage.output import StrPath, describe_os_error
+
+if TYPE_CHECKING:
+    from facevae.storage.latents import Latents
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -137,23 +140,33 @@ def _latents_info(path: Path, common: dict[str, Any]) -> FileInfo:
     with Latents(path) as latents:
         facts = {
             "latents": f"{latents.count:,}",
+            **_shard_facts(latents),
             "mean, log_variance": f"float32 ({latents.count}, {latents.latent_dim})",
             "splits": _split_counts(latents.split),
             "made by weights": latents.weights_hash,
             "from faces": latents.faces_fingerprint or "single images",
+            "precision": latents.precision,
             "made by": f"facevae {latents.facevae_version}",
         }
         return FileInfo(path, "latents", facts | common, _counts(latents.attributes, latents.attribute_names))
 
 
+def _shard_facts(latents: Latents) -> dict[str, str]:
+    shard = latents.shard
+    if shard is None:
+        return {}
+    return {"part": f"{shard}: faces {shard.rows.start + 1:,} to {shard.rows.stop:,} of {shard.total:,}"}
+
+
 def _umap_info(path: Path, common: dict[str, Any]) -> FileInfo:
     from facevae.storage import coordinates, hdf5
 
-    remedy = "Make one with: facevae umap --coordinates FILE"
+    remedy = coordinates.REMEDY
     with hdf5.open_hdf5(path, coordinates.FORMAT, remedy) as file, hdf5.damaged_as_data_error(path, remedy):
         names = ("n_neighbors", "min_dist", "seed", "weights_hash")
         facts = {"points": f"{len(file['coordinates']):,}"}
         facts |= {name.replace("_", " "): str(file.attrs.get(name, "unknown")) for name in names}
+        facts["takes new faces"] = "yes, with umap --fit-on" if "mean" in file else "no"
     return FileInfo(path, "UMAP coordinates", facts | common, ())
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +16,24 @@ from numpy.typing import NDArray
 from facevae.config import FACES_FILE, SPLIT_CODES, ModelConfig
 from facevae.errors import DataError, UsageError
 from facevae.progress import Notice, Progress, Report, silent
-from facevae.storage.celeba import FaceReader, FaceSource, find_faces
-from facevae.storage.faces import FacesWriter
-from facevae.storage.images import RESIZE_RULE, load_face
+from facevae.storage.celeba import FaceReader, FaceSource, digest_of, find_faces
+from facevae.storage.faces import FacesWriter, expected_size
+from facevae.storage.images import DECODER, RESIZE_RULE
+from facevae.storage.journal import Journal
 from facevae.storage.kinds import FACES
-from facevae.storage.output import StrPath, check_output, output_path
+from facevae.storage.output import StrPath, check_output, output_path, reserve_room
 from facevae.version import __version__
+from facevae.workflows.decoding import decode_faces
+from facevae.workflows.interruption import Interruption, deferred_interruption
+from facevae.workflows.machine import cores
 from facevae.workflows.skipped import Skipped, report_skipped
 
-_BATCH = 512
 _VALID_EVERY = 10
 _CELEBA_RULE = "CelebA's own partition"
 _OWN_RULE = f"every {_VALID_EVERY}th face in name order is valid, the others train"
+_BLOCK_BYTES = 1 << 23
+_BLOCK_IMAGES = 1024
+_CHUNK_IMAGES = 128  # of faces.h5: blocks of whole chunks are written once
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,15 @@ def prepare(
     attributes: bool = True,
     strict: bool = False,
     limit: int | None = None,
+    jobs: int | None = None,
+    restart: bool = False,
     report: Report = silent,
 ) -> PrepareResult:
     """Read the faces under `celeba_dir`, resize each whole frame to a square, and write them to one HDF5 file.
+
+    What is done is kept in `faces.h5.unfinished` beside the output (see `storage.journal`). A run that was stopped, in whatever
+    way, goes on from there when it is called again with the same images and the same size, and ends with the same file.
+    Ctrl-C or SIGTERM end it with a `KeyboardInterrupt`.
 
     Args:
         celeba_dir: CelebA in any of its usual forms, or a plain folder of faces.
@@ -68,32 +82,133 @@ def prepare(
         attributes: whether to look for the attribute table.
         strict: whether a damaged image is an error instead of being left out.
         limit: take only so many faces, spread evenly over all of them, so that every split has its share.
+        jobs: threads that decode, by default one for each core that the process may use.
+        restart: begin anew even where a stopped run could be gone on with.
         report: is called with progress and notices.
 
     Raises:
-        DataError: nothing usable was found, a part of CelebA is missing, or the file cannot be written; with `strict`,
-            also a damaged image.
-        UsageError: `size` or `limit` is out of range.
+        DataError: nothing usable was found, a part of CelebA is missing, the file cannot be written, or another run is writing
+            it; with `strict`, also a damaged image.
+        UsageError: `size`, `limit` or `jobs` is out of range.
     """
     celeba_dir, output = Path(celeba_dir), Path(output)
-    ModelConfig(image_size=size)
-    if limit is not None and limit < 1:
-        raise UsageError(f"A limit of {limit} faces is out of range: use a whole number of at least 1.")
+    _check_options(size, limit, jobs)
     check_output(output, kind=FACES)
     source = find_faces(celeba_dir, with_attributes=attributes)
     check_output(output, inputs=_sources_named(source, output.name), kind=FACES)
     for text in source.notices:
         report(Notice(text))
-    skipped = [Skipped(*left_out) for left_out in source.left_out]
-    if strict and skipped:
-        raise DataError(f"{skipped[0].name} cannot be used: {skipped[0].reason}. Leave out --strict to skip it.")
+    left_out = [Skipped(*one) for one in source.left_out]
+    if strict and left_out:
+        raise DataError(f"{left_out[0].name} cannot be used: {left_out[0].reason}. Leave out --strict to skip it.")
     total = len(source.names)
-    chosen_rows = range(total) if limit is None or limit >= total else np.arange(limit) * total // limit
-    split = _split(source)
-    written = np.zeros(len(SPLIT_CODES), dtype=np.int64)
-    with (
-        output_path(output) as temporary,
-        FacesWriter(
+    rows = np.arange(total if limit is None else min(limit, total))
+    rows = rows * total // len(rows)
+    names = [source.names[row] for row in rows]
+    with Journal(output) as journal, deferred_interruption() as interruption, _kept(journal, len(names), report):
+        _decode(source, names, size, journal, interruption, jobs or cores(), strict, restart, report)
+        skipped = left_out + [Skipped(names[place], reason) for place, reason in journal.skipped]
+        if not journal.faces:
+            raise DataError(f"None of the {len(names)} images in {source.location} could be read: {skipped[-1].reason}")
+        rows = np.delete(rows, [place for place, _ in journal.skipped])
+        result = _write(output, source, rows, size, journal, interruption, skipped, report)
+        journal.remove()
+    report_skipped(skipped, report)
+    return result
+
+
+def _check_options(size: int, limit: int | None, jobs: int | None) -> None:
+    ModelConfig(image_size=size)
+    if limit is not None and limit < 1:
+        raise UsageError(f"A limit of {limit} faces is out of range: use a whole number of at least 1.")
+    if jobs is not None and not 1 <= jobs <= 1024:
+        raise UsageError(f"A number of {jobs} jobs is out of range: use a whole number from 1 to 1024.")
+
+
+@contextmanager
+def _kept(journal: Journal, total: int, report: Report) -> Iterator[None]:
+    """When the block is broken off, say what is kept."""
+    try:
+        yield
+    except BaseException:
+        if journal.faces:
+            report(
+                Notice(
+                    f"{journal.rows:,} of {total:,} images are prepared and kept in {journal.path.name}: "
+                    "the same command goes on from there."
+                )
+            )
+        raise
+
+
+def _decode(
+    source: FaceSource,
+    names: Sequence[str],
+    size: int,
+    journal: Journal,
+    interruption: Interruption,
+    jobs: int,
+    strict: bool,
+    restart: bool,
+    report: Report,
+) -> None:
+    """Bring the journal to the last of the images."""
+    with source.open() as reader:
+        _begin(journal, reader, names, size, restart, report)
+        if strict and journal.skipped:
+            raise DataError(journal.skipped[0][1])
+        started, first = time.monotonic(), journal.rows
+        with closing(decode_faces(reader, names, size, jobs, first)) as batches:
+            for prepared in batches:
+                if interruption.requested:
+                    raise KeyboardInterrupt
+                if strict and prepared.skipped:
+                    raise DataError(prepared.skipped[0][1])
+                journal.append(prepared)
+                rate = (journal.rows - first) / max(time.monotonic() - started, 1e-9)
+                report(Progress("prepare", journal.rows, len(names), values={"images/s": rate}))
+
+
+def _begin(
+    journal: Journal, reader: FaceReader, names: Sequence[str], size: int, restart: bool, report: Report
+) -> None:
+    """Take over what an earlier run did, or begin anew."""
+    # The tables are not part of it: they are joined to the images at the end.
+    record = {"image_size": size, "resize_rule": RESIZE_RULE, "decoder": DECODER, "facevae_version": __version__}
+
+    def digest(start: int, stop: int) -> bytes:
+        return digest_of(reader, names[start:stop]) if stop <= len(names) else b""
+
+    found = journal.found and not restart
+    if found and journal.resume(record, size, digest):
+        report(Notice(f"Going on with the {journal.rows:,} images that an earlier run had prepared."))
+        report(Progress("prepare", journal.rows, len(names)))
+        return
+    if found:
+        report(Notice(f"{journal.path.name} is of other images or options: starting anew."))
+    journal.begin(record, size)
+
+
+def _write(
+    output: Path,
+    source: FaceSource,
+    rows: NDArray[np.int64],
+    size: int,
+    journal: Journal,
+    interruption: Interruption,
+    skipped: list[Skipped],
+    report: Report,
+) -> PrepareResult:
+    """Turn the journal, with the tables, into `faces.h5`. `rows` are those of the images in it."""
+    names = [source.names[row] for row in rows]
+    split = _split(source)[rows]
+    attributes = source.attributes[rows] if source.attributes is not None else None
+    expected = expected_size(size, names, len(source.attribute_names))
+    _check_room(output, expected)
+    with output_path(output) as temporary:
+        # Once before HDF5 opens the file, since it crashes where it finds no room; opening it gives the room back.
+        reserve_room(temporary, expected)
+        with FacesWriter(
             temporary,
             image_size=size,
             attribute_names=source.attribute_names,
@@ -101,20 +216,37 @@ def prepare(
             split_rule=_CELEBA_RULE if source.split is not None else _OWN_RULE,
             source=source.location.name,
             facevae_version=__version__,
-        ) as writer,
-    ):
-        for rows, images in _read_batches(source, list(map(int, chosen_rows)), size, skipped, strict, report):
-            chosen = source.attributes[rows] if source.attributes is not None else None
-            writer.append(images, [source.names[row] for row in rows], split[rows], chosen)
-            written += np.bincount(split[rows], minlength=len(written))
-        if not written.any():
-            raise DataError(
-                f"None of the {len(chosen_rows)} images in {source.location} could be read: {skipped[-1].reason}"
-            )
-        fingerprint = writer.finish()
-    report_skipped(skipped, report)
-    splits = {name: int(written[code]) for name, code in SPLIT_CODES.items()}
-    return PrepareResult(output, int(written.sum()), splits, source.attribute_names, tuple(skipped), fingerprint)
+        ) as writer:
+            reserve_room(temporary, expected)
+            start = 0
+            for images in journal.images(_block(size)):
+                if interruption.requested:
+                    raise KeyboardInterrupt
+                block = slice(start, start + len(images))
+                writer.append(images, names[block], split[block], attributes[block] if attributes is not None else None)
+                start += len(images)
+                report(Progress("write", start, len(rows)))
+            fingerprint = writer.finish()
+            end = writer.size()
+        os.truncate(temporary, end)
+    counts = np.bincount(split, minlength=len(SPLIT_CODES))
+    splits = {name: int(counts[code]) for name, code in SPLIT_CODES.items()}
+    return PrepareResult(output, len(rows), splits, source.attribute_names, tuple(skipped), fingerprint)
+
+
+def _block(size: int) -> int:
+    """Return how many images to write at a time."""
+    fitting = max(1, min(_BLOCK_IMAGES, _BLOCK_BYTES // (size * size * 3)))
+    return max(fitting // _CHUNK_IMAGES * _CHUNK_IMAGES, min(fitting, _CHUNK_IMAGES))
+
+
+def _check_room(output: Path, size: int) -> None:
+    """Say in a sentence what HDF5 would say in its own way."""
+    free = shutil.disk_usage(output.resolve().parent).free
+    if free < size:
+        raise DataError(
+            f"{output} cannot be written: it takes {size / 1e6:,.1f} MB, and its disk has {free / 1e6:,.1f} MB left."
+        )
 
 
 def _sources_named(source: FaceSource, name: str) -> list[Path]:
@@ -131,33 +263,3 @@ def _split(source: FaceSource) -> NDArray[np.uint8]:
     split = np.full(len(source.names), SPLIT_CODES["train"], dtype=np.uint8)
     split[_VALID_EVERY - 1 :: _VALID_EVERY] = SPLIT_CODES["valid"]
     return split
-
-
-def _read_batches(
-    source: FaceSource, chosen: list[int], size: int, skipped: list[Skipped], strict: bool, report: Report
-) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
-    """Yield (rows, images) of the readable faces in order, decoding on all cores (Pillow frees the interpreter lock)."""
-    with source.open() as reader, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(chosen), _BATCH):
-            rows = chosen[start : start + _BATCH]
-            loaded = pool.map(lambda row: _load(reader, source.names[row], size), rows)
-            good: list[int] = []
-            images: list[NDArray[np.uint8]] = []
-            for row, result in zip(rows, loaded, strict=True):
-                if isinstance(result, DataError):
-                    if strict:
-                        raise result
-                    skipped.append(Skipped(source.names[row], str(result)))
-                else:
-                    good.append(row)
-                    images.append(result)
-            if images:
-                yield good, np.stack(images)
-            report(Progress("prepare", start + len(rows), len(chosen)))
-
-
-def _load(reader: FaceReader, name: str, size: int) -> NDArray[np.uint8] | DataError:
-    try:
-        return load_face(reader.read(name), size, name)
-    except DataError as error:
-        return error

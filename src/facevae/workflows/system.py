@@ -6,7 +6,6 @@ import math
 import os
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -18,6 +17,7 @@ from facevae.model.speed import measure_speed
 from facevae.progress import Notice, Report, silent
 from facevae.version import __version__
 from facevae.workflows.launch import process_count
+from facevae.workflows.machine import cores, memory
 
 CELEBA_FACES = 202_599
 """The images of CelebA."""
@@ -146,9 +146,9 @@ def _speeds(device: torch.device, chosen: Precision, seconds: float, report: Rep
 
 
 def _processor() -> Processor:
-    total, available = _memory()
+    total, available = memory()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return Processor(_processor_name(), _cores(), torch.get_num_threads(), load, total, available)
+    return Processor(_processor_name(), cores(), torch.get_num_threads(), load, total, available)
 
 
 def _warn_of_load(processor: Processor, report: Report) -> None:
@@ -167,27 +167,6 @@ def _processor_name() -> str:
     capabilities = getattr(torch.cpu, "get_capabilities", None)  # since PyTorch 2.10
     name = capabilities().get("cpu_name") if capabilities is not None else None
     return str(name or platform.processor() or platform.machine() or "unknown").strip()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # A container or a scheduler may have lent only some.
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _memory() -> tuple[int | None, int | None]:
-    """Return all memory and what of it new programs can have, in bytes, where the operating system tells."""
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None, None
-    try:
-        # Not SC_AVPHYS_PAGES: what caches files counts as used there, and is given up for whoever asks.
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return total, None
-    return total, 1024 * kilobytes
 
 
 def _devices(processor: Processor) -> list[SystemDevice]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,15 +13,15 @@ from facevae.config import DEFAULT_ATTRIBUTE, LATENTS_FILE, UMAP_FILE
 from facevae.errors import DataError, UsageError
 from facevae.figures.picture import check_plot_name, plot_bytes
 from facevae.figures.plots import scatter_plot
-from facevae.progress import Notice, Progress, Report, silent
+from facevae.progress import Notice, Report, silent
 from facevae.storage.attributes import find_attribute
-from facevae.storage.coordinates import write_coordinates
+from facevae.storage.coordinates import FittedMap, write_coordinates
 from facevae.storage.kinds import COORDINATES
 from facevae.storage.latents import Latents
-from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
+from facevae.storage.output import Output, StrPath, as_output, check_output, output_name, write_bytes
+from facevae.workflows.umap_fit import MIN_DIST, N_NEIGHBORS, fit
+from facevae.workflows.umap_place import place
 
-N_NEIGHBORS = 15
-MIN_DIST = 0.1
 _FEWEST = 10
 
 
@@ -52,101 +50,109 @@ def umap(
     *,
     attribute: str | None = None,
     coordinates: StrPath | None = None,
+    fit_on: StrPath | None = None,
     max_points: int | None = None,
     seed: int | None = None,
     report: Report = silent,
 ) -> UmapResult:
-    """Fit a two-dimensional UMAP of the latent means and draw it, coloured by an attribute, with the class means as disks.
+    """Draw a two-dimensional UMAP of the latent means, coloured by an attribute, with the class means as disks.
 
     Args:
         latents: the latents file.
         output: the picture (.png, .svg or .pdf), or a binary stream for a PNG.
         attribute: which attribute colours the dots; by default Attractive, or one colour where the latents have none.
-        coordinates: also write the coordinates to this HDF5 file.
-        max_points: fit only so many latents, chosen at random (the same ones each time).
-        seed: makes the fit repeatable, on one core and so slower. Without, it runs on all cores.
+        coordinates: also write the coordinates to this HDF5 file; those of a fit can be given to `fit_on` later.
+        fit_on: place the latents on the map in this file instead of fitting one; its dots stay where they are, and are
+            drawn in grey underneath.
+        max_points: take only so many latents, chosen at random (the same ones each time).
+        seed: makes the fit repeatable. Its layout then runs on one core and is so much slower.
         report: is called with progress and notices.
 
     Raises:
-        DataError: the latents are missing, damaged, or too few.
+        DataError: the latents or the map are missing, damaged, or too few.
+        MismatchError: latents and map were made by different weights.
         UsageError: there is no such attribute, or a value is out of range.
     """
     latents, output = Path(latents), as_output(output)
     coordinates = Path(coordinates) if coordinates is not None else None
-    if max_points is not None and max_points < _FEWEST:
-        raise UsageError(f"A map of {max_points} points is too small: ask for at least {_FEWEST}.")
-    if seed is not None and not 0 <= seed < 2**32:
-        raise UsageError(f"A seed of {seed} is out of range: use a whole number from 0 to 4294967295.")
-    check_plot_name(output_name(output))
-    check_output(output, inputs=[latents])
-    if coordinates is not None:
-        check_output(coordinates, inputs=[latents], kind=COORDINATES, option="--coordinates")
-        if coordinates == output:
-            raise UsageError(f"{output} cannot hold both the picture and the coordinates: name two files.")
+    fit_on = Path(fit_on) if fit_on is not None else None
+    _check_values(max_points, seed)
+    _check_outputs(output, coordinates, [path for path in (latents, fit_on) if path is not None])
     with Latents(latents) as opened:
-        if opened.count < _FEWEST:
-            raise DataError(f"{latents} holds {opened.count} latents: a map needs at least {_FEWEST}.")
         name, labels = _labels(opened, attribute, report)
+        fewest = _FEWEST if fit_on is None else 1
+        if opened.count < fewest:
+            raise DataError(f"{latents} holds {opened.count} latents: a map needs at least {fewest}.")
         rows = _choose_rows(opened.count, max_points, seed)
-        points = fit(opened.mean()[rows], seed, report)
-        if coordinates is not None:
-            settings = {"n_neighbors": N_NEIGHBORS, "min_dist": MIN_DIST, "seed": -1 if seed is None else seed}
-            write_coordinates(coordinates, points, rows, opened, settings)
+        if fit_on is None:
+            points, beneath = _fit(opened, rows, coordinates, seed, report), None
+        else:
+            points, beneath = _place(opened, rows, coordinates, fit_on, report)
     chosen = labels[rows] if labels is not None else None
     subtitle = f"{len(rows):,} of {opened.count:,} faces" if len(rows) < opened.count else f"{len(rows):,} faces"
-    figure = scatter_plot(points, chosen, name or "", subtitle=subtitle)
+    if beneath is not None:
+        subtitle += f", placed on a map of {len(beneath):,}"
+    figure = scatter_plot(points, chosen, name or "", subtitle=subtitle, beneath=beneath)
     write_bytes(output, plot_bytes(figure, output_name(output)))
     counts = (int(chosen.sum()), int((~chosen).sum())) if chosen is not None else None
     return UmapResult(output if isinstance(output, Path) else None, points, rows, name, counts)
 
 
-def fit(latents: NDArray[np.float32], seed: int | None, report: Report) -> NDArray[np.float32]:
-    """Return the UMAP coordinates (N, 2) float32 of latents (N, latent_dim), reporting the layout's epochs.
-
-    Any N from 10 on; with a seed the fit is repeatable and runs on one core.
-    """
-    report(Progress("umap: neighbours", 0, None, "epochs"))
-    with warnings.catch_warnings():
-        # What umap-learn and numba warn of (missing optional parts, few samples) is nothing the user can act on.
-        warnings.simplefilter("ignore")
-        from umap import UMAP
-
-        model = UMAP(
-            n_components=2,
-            n_neighbors=min(N_NEIGHBORS, len(latents) - 1),
-            min_dist=MIN_DIST,
-            random_state=seed,
-            n_jobs=-1 if seed is None else 1,
-            tqdm_kwds=_tqdm_options(report),
-        )
-        coordinates: NDArray[np.float32] = np.asarray(model.fit_transform(latents), dtype=np.float32)
-    if not np.isfinite(coordinates).all():
-        raise DataError("UMAP found no finite layout for these latents: try other latents, or more of them.")
-    return coordinates
+def _check_values(max_points: int | None, seed: int | None) -> None:
+    if max_points is not None and max_points < _FEWEST:
+        raise UsageError(f"A map of {max_points} points is too small: ask for at least {_FEWEST}.")
+    if seed is not None and not 0 <= seed < 2**32:
+        raise UsageError(f"A seed of {seed} is out of range: use a whole number from 0 to 4294967295.")
 
 
-class _TqdmListener(io.StringIO):
-    """Stands in for the terminal of umap-learn's own progress bar, and passes its count on to `report`."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__()
-        self._report = report
-
-    def write(self, text: str) -> int:
-        done, _, total = text.strip().partition("/")
-        if done.isdecimal() and total.isdecimal():
-            self._report(Progress("umap: layout", int(done), int(total), "epochs"))
-        return len(text)
+def _check_outputs(output: Output, coordinates: Path | None, inputs: list[Path]) -> None:
+    check_plot_name(output_name(output))
+    check_output(output, inputs=inputs)
+    if coordinates is not None:
+        check_output(coordinates, inputs=inputs, kind=COORDINATES, option="--coordinates")
+        if coordinates == output:
+            raise UsageError(f"{output} cannot hold both the picture and the coordinates: name two files.")
 
 
-def _tqdm_options(report: Report) -> dict[str, object]:
-    return {
-        "file": _TqdmListener(report),
-        "bar_format": "{n_fmt}/{total_fmt}",
-        "disable": False,
-        "mininterval": 0.2,
-        "desc": "",
-    }
+def _fit(
+    latents: Latents, rows: NDArray[np.int64], coordinates: Path | None, seed: int | None, report: Report
+) -> NDArray[np.float32]:
+    mean = _mean_of(latents, rows)
+    points = fit(mean, seed, report)
+    if coordinates is not None:
+        settings: dict[str, float | int | str] = {
+            # As many as there are, where there are fewer than usual.
+            "n_neighbors": min(N_NEIGHBORS, len(rows) - 1),
+            "min_dist": MIN_DIST,
+            "seed": -1 if seed is None else seed,
+            "placed_on": "",
+        }
+        write_coordinates(coordinates, points, rows, latents, settings, mean=mean)
+    return points
+
+
+def _place(
+    latents: Latents, rows: NDArray[np.int64], coordinates: Path | None, fit_on: Path, report: Report
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return where the latents belong on the map, and the dots of the map itself."""
+    with FittedMap(fit_on) as fitted:
+        fitted.check_takes(latents)
+        points = place(_mean_of(latents, rows), fitted.mean(), fitted.coordinates, fitted.n_neighbors, report=report)
+        if coordinates is not None:
+            settings: dict[str, float | int | str] = {
+                "n_neighbors": fitted.n_neighbors,
+                "min_dist": fitted.min_dist,
+                "seed": fitted.seed,
+                "placed_on": fitted.fingerprint(),
+            }
+            write_coordinates(coordinates, points, rows, latents, settings)
+        return points, fitted.coordinates
+
+
+def _mean_of(latents: Latents, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    mean = latents.mean()
+    # All of them are not copied: of CelebA they are 160 MB.
+    return mean if len(rows) == len(mean) else mean[rows]
 
 
 def _labels(latents: Latents, attribute: str | None, report: Report) -> tuple[str | None, NDArray[np.bool_] | None]:
