@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,11 +20,10 @@ from typing import Any
 
 import numpy as np
 from drawn_faces import images_to_train_on, write_training_faces
-from timing import interleaved, median_of, run_contestant
+from timing import measure, median_of, run_contestant
 from train_cpu import cpu_milliseconds, print_table
 
 from facevae.config import ModelConfig
-from facevae.errors import FacevaeError
 from facevae.model.training import new_vae
 from facevae.storage.weights import FaceModel
 
@@ -102,14 +100,7 @@ def print_ratios(results: dict[str, list[dict[str, Any]]], precisions: list[str]
 def main() -> None:
     """Measure and print."""
     arguments = read_arguments()
-    with tempfile.TemporaryDirectory(prefix="facevae-benchmark-") as directory:
-        try:
-            contestants = contestants_of(arguments, Path(directory))
-        except FacevaeError as error:
-            sys.exit(str(error))
-        results = interleaved(contestants, arguments.rounds)
-    if not results:
-        sys.exit("No contestant could be measured.")
+    results = measure(partial(contestants_of, arguments), arguments.rounds)
     print(f"{arguments.images:,} images a round, {arguments.rounds} rounds, medians")
     print_table(results)
     print_ratios(results, arguments.precisions.split(","))

@@ -133,6 +133,24 @@ def interleaved(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[
     return {name: taken for name, taken in figures.items() if taken}
 
 
+def measure(contestants_of: Callable[[Path], dict[str, Callable[[], Any]]], rounds: int) -> dict[str, list[Any]]:
+    """Return what all contestants measured, whose files `contestants_of` writes to a folder that is gone afterwards.
+
+    Ends the program with a sentence where nothing can be measured.
+    """
+    from facevae.errors import FacevaeError  # here, because rivals without facevae import this module too
+
+    with tempfile.TemporaryDirectory(prefix="facevae-benchmark-") as directory:
+        try:
+            contestants = contestants_of(Path(directory))
+        except FacevaeError as error:
+            sys.exit(str(error))
+        results = interleaved(contestants, rounds)
+    if not results:
+        sys.exit("No contestant could be measured.")
+    return results
+
+
 def median_of(figures: Sequence[dict[str, Any]], value: Callable[[dict[str, Any]], float]) -> float:
     """Return the median of `value` over the rounds."""
     return statistics.median(value(figure) for figure in figures)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,9 +20,7 @@ from typing import Any
 
 import numpy as np
 from drawn_faces import images_to_train_on, write_training_faces
-from timing import interleaved, median_of, run_contestant
-
-from facevae.errors import FacevaeError
+from timing import measure, median_of, run_contestant
 
 RIVALS = ("plain", "pythae", "keras")
 AIM = 2.0
@@ -119,14 +116,7 @@ def print_ratios(results: dict[str, list[dict[str, Any]]]) -> None:
 def main() -> None:
     """Measure and print."""
     arguments = read_arguments()
-    with tempfile.TemporaryDirectory(prefix="facevae-benchmark-") as directory:
-        try:
-            contestants = contestants_of(arguments, Path(directory))
-        except FacevaeError as error:
-            sys.exit(str(error))
-        results = interleaved(contestants, arguments.rounds)
-    if not results:
-        sys.exit("No contestant could be measured.")
+    results = measure(partial(contestants_of, arguments), arguments.rounds)
     per_round = arguments.images // arguments.batch * arguments.batch
     print(f"batch {arguments.batch}, {per_round:,} images a round, {arguments.rounds} rounds, medians")
     print_table(results)
