@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facevae.config import ModelConfig
+    from facevae.model.vae import VAE
     from facevae.storage.weights import FaceModel
 
 ATTRIBUTE_NAMES = ("Attractive", "Bald", "Male", "Smiling", "Wearing_Hat")
@@ -111,6 +112,22 @@ def make_model(
     directions = AttributeDirections(deltas, positive, 40 - positive) if attribute_names else None
     vae = new_vae(config, seed).eval()
     return FaceModel(vae, {"seed": seed, "epochs_done": 0.0}, attribute_names, directions, "vae.safetensors")
+
+
+def randomised(config: ModelConfig, seed: int = 7) -> VAE:
+    """A network in which no norm and no bias is at its initial value, as if it had been trained."""
+    import torch
+
+    from facevae.model.training import new_vae
+
+    vae = new_vae(config, seed).eval()
+    generator = torch.Generator().manual_seed(seed + 1)
+    for name, tensor in vae.state_dict().items():
+        if name.endswith(("norm.weight", "running_var")):
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+        elif name.endswith(("bias", "running_mean")):
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.3)
+    return vae
 
 
 def write_latents(path: Path, model: FaceModel, faces: Path) -> Path:

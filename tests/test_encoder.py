@@ -15,23 +15,14 @@ from hypothesis import strategies as st
 from facevae.config import ModelConfig
 from facevae.model.encoder import FoldedEncoder, Images, block_images
 from facevae.model.inference import to_tensor
-from facevae.model.training import new_vae
 from facevae.model.vae import VAE
-from support import random_images
+from support import random_images, randomised
 
 TINY = ModelConfig(image_size=16, channels=4, latent_dim=5)
 
 
 def trained(config: ModelConfig = TINY) -> VAE:
-    """A network whose normalisations are not at their initial values."""
-    vae = new_vae(config, seed=3).eval()
-    generator = torch.Generator().manual_seed(4)
-    for name, tensor in vae.state_dict().items():
-        if name.endswith(("norm.weight", "running_var")):
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
-        elif name.endswith(("bias", "running_mean")):
-            tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.3)
-    return vae
+    return randomised(config, 3)
 
 
 def encoded(encoder: FoldedEncoder, images: Images) -> Any:

@@ -17,7 +17,7 @@ from facevae.model.hooks import convolution_layers, face_activations, layer_tabl
 from facevae.model.inference import decode_latents, encode_images, to_images, to_tensor
 from facevae.model.training import new_vae
 from facevae.model.vae import VAE
-from support import random_images
+from support import random_images, randomised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,18 +130,6 @@ def test_weights_are_kept_channels_last(reference: VAE) -> None:
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
     # A kernel of one channel is contiguous both ways; those of 128 are not.
     assert not kernels[1].is_contiguous()
-
-
-def randomised(config: ModelConfig) -> VAE:
-    """A network in which no norm and no bias is at its initial value, as if it had been trained."""
-    vae = new_vae(config, seed=7).eval()
-    generator = torch.Generator().manual_seed(8)
-    for name, tensor in vae.state_dict().items():
-        if name.endswith(("norm.weight", "running_var")):
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
-        elif name.endswith(("bias", "running_mean")):
-            tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.3)
-    return vae
 
 
 class NumpyVAE:

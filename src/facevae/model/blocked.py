@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from facevae.model.inference import to_tensor
 from facevae.model.ranks import Ranks
 from facevae.model.vae import VAE
 from facevae.model.workers import Workers
@@ -246,11 +247,6 @@ def _convolution_gradients(
     return of_x_block, of_weight_block
 
 
-def _floats(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return images (B, S, S, 3) uint8 as (B, 3, S, S) in [0, 1]."""
-    return images.permute(0, 3, 1, 2).to(dtype).div_(255.0)
-
-
 @dataclass(frozen=True)
 class _Plan:
     """The modules of a layer, and what it shares with the others."""
@@ -304,7 +300,9 @@ class _ImageConvolution(Function):
         filters, filter_bias = filters.to(scope.dtype), filter_bias.to(scope.dtype)
 
         def convolve(rows: slice) -> None:
-            out[rows] = _convolution(_floats(images[rows], scope.dtype), filters, filter_bias, plan.layer)
+            out[rows] = _convolution(
+                to_tensor(images[rows], images.device, scope.dtype), filters, filter_bias, plan.layer
+            )
 
         scope.do(convolve, len(images), out[0].numel())
         ctx.save_for_backward(filters, images)
@@ -318,7 +316,7 @@ class _ImageConvolution(Function):
         layer = ctx.plan.layer
 
         def backward(rows: slice) -> Tensor:
-            floats = _floats(images[rows], filters.dtype)
+            floats = to_tensor(images[rows], images.device, filters.dtype)
             return _convolution_gradients(gradient[rows], floats, filters, layer, of_x=False)[1]
 
         of_filters = torch.zeros_like(layer.weight)
@@ -407,7 +405,7 @@ class _SquaredError(Function):
         def compare(rows: slice) -> tuple[float, Tensor, Tensor]:
             activated = norm.activate(x[rows])
             pixels = _convolution(activated, filters, filter_bias, layer).to(weight.dtype).sigmoid_()
-            difference = pixels - _floats(images[rows], weight.dtype)
+            difference = pixels - to_tensor(images[rows], images.device, weight.dtype)
             squares = difference.square().sum().item()
             of_logits[rows] = difference.mul_(pixels).mul_(1.0 - pixels)
             of_activated, of_filters = _convolution_gradients(of_logits[rows], activated, filters, layer)

@@ -11,7 +11,7 @@ in blocks: on a processor as many as its cache holds, each on one thread (see `w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -75,7 +75,7 @@ class FoldedEncoder:
         latents = nn.functional.linear(x.flatten(start_dim=1).float(), self._weight, self._bias)
         return latents[:, : self._latent_dim], latents[:, self._latent_dim :]
 
-    def batches(self, batches: Iterable[Images]) -> Iterator[tuple[Floats, Floats]]:
+    def batches(self, batches: Iterable[Images]) -> Generator[tuple[Floats, Floats], None, None]:
         """Yield mean and log-variance, each (B, latent_dim) float32, of each batch of images (B, S, S, 3) uint8.
 
         Batches may be large: they are encoded in blocks. While threads do that, the caller has its own time for what is done, and

@@ -20,10 +20,10 @@ CPU_BATCH = 64
 Result = TypeVar("Result")
 
 
-def to_tensor(images: Images | Tensor, device: torch.device) -> Tensor:
+def to_tensor(images: Images | Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return images (B, S, S, 3) uint8 as a float tensor (B, 3, S, S) in [0, 1], in the channels-last layout for free."""
     tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
-    return tensor.to(device).permute(0, 3, 1, 2).float().div_(255.0)
+    return tensor.to(device).permute(0, 3, 1, 2).to(dtype).div_(255.0)
 
 
 def to_images(tensor: Tensor) -> Images:

@@ -26,14 +26,15 @@ from facevae.storage import hdf5
 
 FORMAT = "facevae faces"
 REMEDY = "Make one with: facevae prepare --celeba-dir DIR"
-_CHUNK_IMAGES = 128
+CHUNK_IMAGES = 128
+"""Blocks of so many images, or of a multiple, are written once."""
 _READ_IMAGES = 4096
 
 
 def expected_size(image_size: int, names: Sequence[str], attribute_count: int) -> int:
     """Return about how many bytes a file with these faces has, rather too many."""
-    chunks = -(-len(names) // _CHUNK_IMAGES)
-    images = chunks * (_CHUNK_IMAGES * image_size * image_size * 3 + 200)
+    chunks = -(-len(names) // CHUNK_IMAGES)
+    images = chunks * (CHUNK_IMAGES * image_size * image_size * 3 + 200)
     # A string takes a reference and a place in a heap of multiples of 8 bytes; the other columns come in chunks of thousands.
     texts = sum(4 * len(name) for name in names) + 64 * len(names)
     return images + texts + (attribute_count + 40) * (len(names) + 4096) + (1 << 20)
@@ -61,7 +62,7 @@ class FacesWriter(hdf5.Writer):
             "facevae_version": facevae_version,
         }
         super().__init__(path, FORMAT, attribute_names, record, with_split=True)
-        self._images = hdf5.growing(self._file, "images", (image_size, image_size, 3), np.uint8, _CHUNK_IMAGES)
+        self._images = hdf5.growing(self._file, "images", (image_size, image_size, 3), np.uint8, CHUNK_IMAGES)
         self._digests = {name: hashlib.sha256() for name in ("images", "split", "attributes")}
 
     def append(

@@ -17,7 +17,7 @@ from facevae.config import FACES_FILE, SPLIT_CODES, ModelConfig
 from facevae.errors import DataError, UsageError
 from facevae.progress import Notice, Progress, Report, silent
 from facevae.storage.celeba import FaceReader, FaceSource, digest_of, find_faces
-from facevae.storage.faces import FacesWriter, expected_size
+from facevae.storage.faces import CHUNK_IMAGES, FacesWriter, expected_size
 from facevae.storage.images import DECODER, RESIZE_RULE
 from facevae.storage.journal import Journal
 from facevae.storage.kinds import FACES
@@ -33,7 +33,6 @@ _CELEBA_RULE = "CelebA's own partition"
 _OWN_RULE = f"every {_VALID_EVERY}th face in name order is valid, the others train"
 _BLOCK_BYTES = 1 << 23
 _BLOCK_IMAGES = 1024
-_CHUNK_IMAGES = 128  # of faces.h5: blocks of whole chunks are written once
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ def _write(
 def _block(size: int) -> int:
     """Return how many images to write at a time."""
     fitting = max(1, min(_BLOCK_IMAGES, _BLOCK_BYTES // (size * size * 3)))
-    return max(fitting // _CHUNK_IMAGES * _CHUNK_IMAGES, min(fitting, _CHUNK_IMAGES))
+    return max(fitting // CHUNK_IMAGES * CHUNK_IMAGES, min(fitting, CHUNK_IMAGES))
 
 
 def _check_room(output: Path, size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facevae.config import ENCODE_BATCH, TrainConfig
-from facevae.model.inference import encode_images
+from facevae.model.encoder import FoldedEncoder
 from facevae.model.latent_space import AttributeDirections, ClassSums
 from facevae.model.vae import VAE
 from facevae.progress import Progress, Report
@@ -30,14 +31,18 @@ def find_directions(
 ) -> AttributeDirections | None:
     """Encode images (N, S, S, 3) and return the directions of their attributes (N, A); None when `stop` says so."""
     sums = ClassSums(attributes.shape[1], vae.config.latent_dim)
-    total = len(images)
-    for start in range(0, total, ENCODE_BATCH):
-        if stop():
-            return None
-        mean, _ = encode_images(vae, images[start : start + ENCODE_BATCH])
-        sums.add(mean, attributes[start : start + ENCODE_BATCH])
-        report(Progress("attribute directions", min(start + ENCODE_BATCH, total), total))
-    return sums.directions()
+    total, done = len(images), 0
+    batches = (images[start : start + ENCODE_BATCH] for start in range(0, total, ENCODE_BATCH))
+    with closing(FoldedEncoder(vae).batches(batches)) as posteriors:
+        while not stop():
+            posterior = next(posteriors, None)
+            if posterior is None:
+                return sums.directions()
+            mean, _ = posterior
+            sums.add(mean, attributes[done : done + len(mean)])
+            done += len(mean)
+            report(Progress("attribute directions", done, total))
+    return None
 
 
 def write_loss_plot(path: Path, history: History, config: TrainConfig) -> None:
