@@ -87,9 +87,23 @@ class Run:
             time.sleep(0.02)
         assert self.process.poll() is None, self.said
         assert "epoch 1/" in self.said
-        self.ranks = {int(_environment(child)["RANK"]): child for child in _children(self.process.pid)}
-        self.ranks.setdefault(0, self.process.pid)
+        self._find_ranks()
         return self
+
+    def early(self) -> Run:
+        """Wait until the second rank's process has begun."""
+        deadline = time.monotonic() + TIMEOUT
+        while 1 not in self.ranks and self.process.poll() is None and time.monotonic() < deadline:
+            self._find_ranks()
+            time.sleep(0.01)
+        assert 1 in self.ranks, self.said
+        return self
+
+    def _find_ranks(self) -> None:
+        # A child need not be a rank: Python starts others for a moment, and one that has only just begun is still a copy.
+        children = {_environment(child).get("RANK"): child for child in _children(self.process.pid)}
+        self.ranks = {int(rank): child for rank, child in children.items() if rank is not None}
+        self.ranks.setdefault(0, self.process.pid)
 
     def end(self, seconds: float = TIMEOUT) -> int:
         """Wait for the end, of those it started too, and return the exit code."""
@@ -137,7 +151,10 @@ def _children(pid: int) -> list[int]:
 
 
 def _environment(pid: int) -> dict[str, str]:
-    pairs = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    try:
+        pairs = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    except OSError:  # it has ended
+        return {}
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
@@ -295,21 +312,12 @@ def test_the_second_of_two_under_torchrun_is_killed(start: Any, faces: Path, tmp
 @pytest.mark.parametrize("when", ["early", "training"])
 def test_the_first_of_two_is_killed(start: Any, when: str) -> None:
     """Then the second ends too: from training, and before it has even met the first."""
-    run = _early(start) if when == "early" else start(processes=2, epochs=500).training()
+    run: Run = start(processes=2, epochs=500)
+    run = run.early() if when == "early" else run.training()
     os.kill(run.ranks[0], signal.SIGKILL)
     assert run.end(PROMPT) == -signal.SIGKILL
     assert run.notices == []
     assert run.stdout.read_text() == ""
-
-
-def _early(start: Any) -> Run:
-    run: Run = start(processes=2, epochs=500)
-    deadline = time.monotonic() + TIMEOUT
-    while not _children(run.process.pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    (child,) = _children(run.process.pid)
-    run.ranks = {0: run.process.pid, 1: child}
-    return run
 
 
 def test_a_rank_that_never_comes(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +362,7 @@ def test_an_interruption_ends_both(start: Any, faces: Path, tmp_path: Path, how:
 
 def test_an_interruption_before_the_training(start: Any, tmp_path: Path) -> None:
     """Ctrl-C while the other one is still loading PyTorch, from which it would break off with a traceback."""
-    run = _early(start)
+    run = start(processes=2, epochs=500).early()
     time.sleep(0.5)
     os.killpg(run.process.pid, signal.SIGINT)
     assert run.end(PROMPT) == 130
