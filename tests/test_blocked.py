@@ -13,7 +13,7 @@ from torch import Tensor
 from facevae.config import ModelConfig, TrainConfig
 from facevae.model import blocked
 from facevae.model.blocked import BlockedPass, PassOutput
-from facevae.model.losses import LossParts, vae_loss, weighted_loss
+from facevae.model.losses import LossParts, pixel_weights, vae_loss, weighted_loss
 from facevae.model.ranks import Ranks
 from facevae.model.training import Trainer, new_vae
 from facevae.model.vae import VAE
@@ -29,11 +29,12 @@ def batch(count: int, size: int, latent_dim: int, dtype: torch.dtype = torch.flo
     return torch.from_numpy(random_images(count, size)), noise
 
 
-def plainly(vae: VAE, images: Tensor, noise: Tensor) -> LossParts:
+def plainly(vae: VAE, images: Tensor, noise: Tensor, focus: float = 0.0) -> LossParts:
     """The loss through the network's own modules, and its gradients by autograd."""
     floats = images.permute(0, 3, 1, 2).to(noise.dtype) / 255
     output = vae(floats, noise)
-    parts = vae_loss(floats, *output, reconstruction_weight=RECONSTRUCTION_WEIGHT, kl_weight=KL_WEIGHT)
+    weights = pixel_weights(images.shape[1], focus)
+    parts = vae_loss(floats, *output, reconstruction_weight=RECONSTRUCTION_WEIGHT, kl_weight=KL_WEIGHT, weights=weights)
     parts.total.backward()  # type: ignore[no-untyped-call]
     return parts
 
@@ -42,8 +43,10 @@ def weighted(output: PassOutput) -> LossParts:
     return weighted_loss(*output, reconstruction_weight=RECONSTRUCTION_WEIGHT, kl_weight=KL_WEIGHT)
 
 
-def in_blocks(vae: VAE, images: Tensor, noise: Tensor, dtype: torch.dtype = torch.float64) -> LossParts:
-    run = BlockedPass(vae, dtype, Ranks(), Workers())
+def in_blocks(
+    vae: VAE, images: Tensor, noise: Tensor, dtype: torch.dtype = torch.float64, focus: float = 0.0
+) -> LossParts:
+    run = BlockedPass(vae, dtype, Ranks(), Workers(), focus)
     parts = weighted(run(images, noise))
     parts.total.backward()  # type: ignore[no-untyped-call]
     run.update_statistics()
@@ -72,15 +75,18 @@ def gradient(parameter: Tensor) -> Tensor:
     size=st.sampled_from([16, 32]),
     images_a_block=st.integers(1, 5),
     slope=st.sampled_from([0.0, 0.01, 0.3]),
+    focus=st.sampled_from([0.0, 6.0]),
 )
-def test_it_is_the_plain_network_rearranged(count: int, size: int, images_a_block: int, slope: float) -> None:
+def test_it_is_the_plain_network_rearranged(
+    count: int, size: int, images_a_block: int, slope: float, focus: float
+) -> None:
     plain, rearranged = twins(size, slope=slope)
     images, noise = batch(count, size, 5)
     with pytest.MonkeyPatch.context() as patch:
         # Of the largest layer; the smaller ones have more images a block.
         patch.setattr(blocked, "_BLOCK_BYTES", images_a_block * size * size * 6 * 8)
-        parts = in_blocks(rearranged, images, noise)
-    for got, wanted in zip(parts, plainly(plain, images, noise), strict=True):
+        parts = in_blocks(rearranged, images, noise, focus=focus)
+    for got, wanted in zip(parts, plainly(plain, images, noise, focus), strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
     for (name, got), wanted in zip(rearranged.named_parameters(), plain.parameters(), strict=True):
         assert torch.allclose(gradient(got), gradient(wanted), rtol=1e-6, atol=1e-8), name
@@ -88,12 +94,13 @@ def test_it_is_the_plain_network_rearranged(count: int, size: int, images_a_bloc
         torch.testing.assert_close(got, wanted)
 
 
-def test_the_other_pass_agrees_too() -> None:
+@pytest.mark.parametrize("focus", [0.0, 6.0])
+def test_the_other_pass_agrees_too(focus: float) -> None:
     """That of GPUs, which computes in float32 what has no lower precision: so up to that."""
     plain, whole = (vae.float() for vae in twins())
     images, noise = batch(8, 16, 5, torch.float32)
-    wanted = plainly(plain, images, noise)
-    parts = weighted(WholePass(whole, torch.float32, Ranks())(images, noise))
+    wanted = plainly(plain, images, noise, focus)
+    parts = weighted(WholePass(whole, torch.float32, Ranks(), focus)(images, noise))
     parts.total.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(parts, wanted, rtol=1e-5, atol=1e-5)
     for got, expected in zip(whole.parameters(), plain.parameters(), strict=True):

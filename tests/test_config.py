@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facevae.config import SPLIT_CODES, SPLIT_NAMES, ModelConfig, TrainConfig
+from facevae.config import RECIPES, SPLIT_CODES, SPLIT_NAMES, ModelConfig, TrainConfig
 from facevae.errors import DataError, FacevaeError, MismatchError, TrainingError, UsageError, did_you_mean
 
 POWERS = [16, 32, 64, 128, 256, 512]
@@ -34,7 +34,11 @@ def test_defaults_are_the_reference() -> None:
         "warmup": None,
         "patience": 0,
         "precision": "auto",
+        "flip": False,
+        "optimizer": "adam",
+        "focus": 0.0,
     }
+    assert RECIPES["note"] == TrainConfig()
 
 
 def test_splits_have_the_numbers_of_celeba() -> None:
@@ -111,6 +115,9 @@ def test_model_config_refuses(values: dict[str, Any], message: str) -> None:
         ({"seed": -1}, "A seed of -1 is out of range: use a whole number from 0 to 2^63 - 1."),
         ({"seed": 2**63}, f"A seed of {2**63} is out of range: use a whole number from 0 to 2^63 - 1."),
         ({"schedule": "linear"}, "There is no schedule linear: use one of constant, cosine."),
+        ({"focus": -1.0}, "A focus of -1.0 is out of range: use a number from 0 to 1000, such as 6."),
+        ({"focus": float("nan")}, "A focus of nan is out of range: use a number from 0 to 1000, such as 6."),
+        ({"optimizer": "sgd"}, "There is no optimizer sgd: use one of adam, muon."),
         (
             {"warmup": -1.0},
             "A warm-up of -1.0 epochs is out of range: use a number from 0 up to the 10 of the training.",

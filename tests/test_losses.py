@@ -17,7 +17,7 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from facevae.config import ModelConfig
-from facevae.model.losses import kl_divergence, vae_loss
+from facevae.model.losses import kl_divergence, mean_squared_error, pixel_weights, vae_loss
 from facevae.model.training import new_vae
 
 if TYPE_CHECKING:
@@ -131,3 +131,28 @@ def test_gradients_of_the_network_are_finite(fill: float) -> None:
     gradients = [parameter.grad for parameter in vae.parameters()]
     assert all(gradient is not None and bool(torch.isfinite(gradient).all()) for gradient in gradients)
     assert any(gradient is not None and bool(gradient.any()) for gradient in gradients)
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_a_focus_weighs_the_face_more_and_all_pixels_one_on_average(size: int) -> None:
+    weights = pixel_weights(size, 6.0)
+    assert weights is not None
+    assert weights.shape == (size, size)
+    assert float(weights.mean()) == pytest.approx(1.0, rel=1e-6)
+    row, column = divmod(int(weights.argmax()), size)
+    # CelebA's eyes lie at (69, 111) and (108, 111) of 178 x 218, its mouths at a height of about 150.
+    assert (column + 0.5) / size == pytest.approx((69 + 108) / 2 / 178, abs=1 / size)
+    assert 111 / 218 < (row + 0.5) / size < 150 / 218
+    # 1 + 6 exp(-d^2 / 2), at the middle and in a corner
+    assert float(weights.max() / weights[0, 0]) == pytest.approx(7.0 / (1.0 + 6.0 * math.exp(-9.5)), rel=0.05)
+    assert pixel_weights(size, 0.0) is None
+
+
+def test_the_weighted_error_is_a_weighted_mean() -> None:
+    images, others = torch.rand(2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    weights = pixel_weights(16, 6.0)
+    assert weights is not None
+    squares = (images - others).numpy() ** 2
+    expected = np.average(squares.mean(axis=(0, 1)), weights=weights.numpy())
+    assert float(mean_squared_error(images, others, weights)) == pytest.approx(float(expected), rel=1e-5)
+    assert torch.equal(mean_squared_error(images, others), torch.nn.functional.mse_loss(others, images))

@@ -274,3 +274,37 @@ def test_evaluation_is_the_loss_by_hand() -> None:
         divergences += float((mu**2 + np.exp(log_var) - log_var - 1).sum() / 2)
     mse, kl = squares / (10 * 3 * 16 * 16), divergences / 10
     assert loss[:4] == pytest.approx([30.0 * mse + 0.5 * kl, 30.0 * mse, kl, mse], rel=1e-5)
+
+
+def images_met(trainer: Trainer, steps: int) -> Tensor:
+    """The images of the next steps, in order."""
+    met: list[Tensor] = []
+    own = trainer._images_of
+
+    def watched(rows: Tensor) -> Tensor:
+        met.append(own(rows))
+        return met[-1]
+
+    trainer._images_of = watched  # type: ignore[method-assign]
+    run(trainer, steps)
+    return torch.cat(met)
+
+
+def test_flipping_mirrors_about_half_of_the_images_and_changes_nothing_else() -> None:
+    given = images(200)
+    plain = images_met(make_trainer(200, batch_size=50), 4)
+    flipped = images_met(make_trainer(200, batch_size=50, flip=True), 4)
+    assert {image.numpy().tobytes() for image in plain} == {image.numpy().tobytes() for image in given}
+    mirrored = torch.tensor([not torch.equal(a, b) for a, b in zip(plain, flipped, strict=True)])
+    assert 70 < int(mirrored.sum()) < 130
+    assert torch.equal(flipped[mirrored], plain[mirrored].flip(2))
+
+
+def test_flipping_is_drawn_anew_in_each_epoch_and_goes_on_where_it_was() -> None:
+    unbroken = images_met(make_trainer(40, batch_size=20, flip=True), 4)
+    broken = make_trainer(40, batch_size=20, flip=True)
+    run(broken, 1)
+    resumed = Trainer(broken.vae, images(40), broken.config, epoch=broken.epoch, step=broken.step)
+    assert torch.equal(images_met(resumed, 3), unbroken[20:])
+    first, second = ({image.numpy().tobytes() for image in epoch} for epoch in (unbroken[:40], unbroken[40:]))
+    assert 0 < len(first & second) < 40, "the same images are mirrored in both epochs"

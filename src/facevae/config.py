@@ -45,6 +45,10 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 ScheduleName = Literal["constant", "cosine"]
 SCHEDULE_NAMES: tuple[str, ...] = get_args(ScheduleName)
+
+OptimizerName = Literal["adam", "muon"]
+OPTIMIZER_NAMES: tuple[str, ...] = get_args(OptimizerName)
+
 _COSINE_WARMUP = 0.05
 """The part of a training with the cosine schedule in which the learning rate rises, where nothing else is asked for."""
 
@@ -104,7 +108,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. The defaults are the reference run.
+    """How to train. The defaults are the reference run; `train` itself begins with a recipe, see `RECIPES`.
 
     The loss of one image is `reconstruction_weight` x (mean squared error over its pixels and colours, in [0, 1])
     + `kl_weight` x (KL divergence in nats, summed over the latent units).
@@ -115,7 +119,10 @@ class TrainConfig:
 
     `schedule` says what becomes of the learning rate, see `facevae.model.schedule`; `warmup` is how many epochs it rises first,
     None for the schedule's own default, see `warmup_epochs`. `patience` ends the training after that many epochs without a lower
-    loss on valid; 0 never does. `precision` is that of the convolutions, see `facevae.model.precision`.
+    loss on valid; 0 never does. `precision` is that of the convolutions, see `facevae.model.precision`. `flip` mirrors each
+    image, left to right, in half of the epochs on average. `optimizer` is Adam, or Muon with Adam for what is no matrix, see
+    `facevae.model.muon`. `focus` is how much more the middle of the face weighs in the mean squared error than the corners, 0 for
+    not at all, see `facevae.model.losses`.
     """
 
     epochs: int = 10
@@ -129,6 +136,9 @@ class TrainConfig:
     warmup: float | None = None
     patience: int = 0
     precision: str = "auto"
+    flip: bool = False
+    optimizer: OptimizerName = "adam"
+    focus: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "seed", "patience"):
@@ -159,6 +169,14 @@ class TrainConfig:
             f"There is no schedule {self.schedule}: use one of {', '.join(SCHEDULE_NAMES)}.",
         )
         _require(
+            0.0 <= self.focus <= 1000.0,
+            f"A focus of {self.focus} is out of range: use a number from 0 to 1000, such as 6.",
+        )
+        _require(
+            self.optimizer in OPTIMIZER_NAMES,
+            f"There is no optimizer {self.optimizer}: use one of {', '.join(OPTIMIZER_NAMES)}.",
+        )
+        _require(
             self.warmup is None or 0.0 <= self.warmup < self.epochs,
             f"A warm-up of {self.warmup} epochs is out of range: use a number from 0 up to the {self.epochs} of the training.",
         )
@@ -181,3 +199,20 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dictionary, for JSON."""
         return asdict(self)
+
+
+RECIPES: dict[str, TrainConfig] = {
+    "detail": TrainConfig(
+        batch_size=128,
+        learning_rate=2e-3,
+        reconstruction_weight=200_000.0,
+        schedule="cosine",
+        flip=True,
+        optimizer="muon",
+        focus=10.0,
+    ),
+    "note": TrainConfig(),
+}
+"""Ways to train, by name: "note" is the reference run, "detail" the one that `docs/weights.md` chooses."""
+
+DEFAULT_RECIPE = "detail"

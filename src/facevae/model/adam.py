@@ -32,6 +32,11 @@ class Adam:
             torch.tensor(learning_rate, device=device) if device.type == "cuda" else learning_rate
         )
 
+    @property
+    def rate(self) -> float | Tensor:
+        """The learning rate, on a GPU as a tensor that a captured graph reads."""
+        return self._rate
+
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the steps to come."""
         if isinstance(self._rate, Tensor):
@@ -79,6 +84,10 @@ class Adam:
             square.mul_(BETAS[1]).addcmul_(parameter.grad, parameter.grad, value=1.0 - BETAS[1])
             spread = (square / square_correction).sqrt_().add_(EPSILON)
             parameter.addcdiv_(mean, spread, value=-float(self._rate) / correction)
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors of the state but the number of steps."""
+        return [one for pair in self.moments for one in pair]
 
     def state(self) -> list[dict[str, Tensor]]:
         """Return what a checkpoint keeps of each parameter, by the names of `torch.optim.Adam`."""

@@ -34,6 +34,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from facevae.model.inference import to_tensor
+from facevae.model.losses import pixel_weights
 from facevae.model.ranks import Ranks
 from facevae.model.vae import VAE
 from facevae.model.workers import Workers
@@ -45,10 +46,20 @@ _BLOCK_BYTES = 2**21
 
 _BLOCK_IMAGES = 64
 """Images in a block at most, so that the blocks of small layers go round among the threads."""
+_LEAST_BLOCKS = 4
+"""Of a small batch, for the same reason; not the number of threads, on which no sum may depend."""
+_LEAST_IMAGES = 8
+"""Images in a block of a small batch at least: with fewer, handing them over takes longer than they do."""
+
+
+_Target = tuple[Tensor, Tensor | None]
+"""Images (B, S, S, 3) uint8, and what their pixels weigh."""
 
 
 class PassOutput(NamedTuple):
-    """`mse` is the mean squared error over images, pixels and colours; `mean` and `log_variance` are (B, latent_dim)."""
+    """`mse` is the mean squared error over images, colours and pixels (weighted, with a focus); `mean` and `log_variance` are
+    (B, latent_dim).
+    """
 
     mse: Tensor
     mean: Tensor
@@ -62,8 +73,9 @@ class BlockedPass:
     a pass and its `backward`, because all share the buffers.
     """
 
-    def __init__(self, vae: VAE, dtype: torch.dtype, ranks: Ranks, workers: Workers) -> None:
+    def __init__(self, vae: VAE, dtype: torch.dtype, ranks: Ranks, workers: Workers, focus: float = 0.0) -> None:
         self.vae = vae
+        self._weights = pixel_weights(vae.config.image_size, focus)
         self._scope = _Scope(dtype, vae.config.negative_slope, ranks, workers, {}, [])
 
     def __call__(self, images: Tensor, noise: Tensor) -> PassOutput:
@@ -87,7 +99,7 @@ class BlockedPass:
         x = _small_convolution(inner, blocks[0].convolution, scope)
         for before, block in pairwise(blocks):
             x = _layer(x, before.norm, block.convolution, scope)
-        mse = _squared_error(x, blocks[-1].norm, decoder.output, images, scope)
+        mse = _squared_error(x, blocks[-1].norm, decoder.output, (images, self._weights), scope)
         return PassOutput(mse, mean, log_variance)
 
     def free_buffers(self) -> None:
@@ -134,7 +146,8 @@ class _Scope:
 
     def each(self, function: Callable[[slice], Result], count: int, image_elements: int) -> Iterator[Result]:
         """Yield `function` of each block's rows: as many of `count` images as the cache holds, at so many values each."""
-        size = max(1, min(_BLOCK_IMAGES, _BLOCK_BYTES // (image_elements * self.dtype.itemsize)))
+        most = min(_BLOCK_IMAGES, max(_LEAST_IMAGES, -(-count // _LEAST_BLOCKS)))
+        size = max(1, min(most, _BLOCK_BYTES // (image_elements * self.dtype.itemsize)))
         blocks = (slice(start, min(start + size, count)) for start in range(0, count, size))
         return self.workers.each(function, blocks)
 
@@ -282,9 +295,9 @@ def _layer(x: Tensor, norm: Any, layer: Any, scope: _Scope) -> Tensor:
     return cast("Tensor", _Layer.apply(x, norm.weight, norm.bias, layer.weight, layer.bias, plan))
 
 
-def _squared_error(x: Tensor, norm: Any, layer: Any, images: Tensor, scope: _Scope) -> Tensor:
+def _squared_error(x: Tensor, norm: Any, layer: Any, target: _Target, scope: _Scope) -> Tensor:
     plan = _Plan(layer, scope, norm)
-    return cast("Tensor", _SquaredError.apply(x, norm.weight, norm.bias, layer.weight, layer.bias, images, plan))
+    return cast("Tensor", _SquaredError.apply(x, norm.weight, norm.bias, layer.weight, layer.bias, target, plan))
 
 
 # The operations themselves. A `Function` gets the parameters one by one, because autograd tracks only plain arguments.
@@ -392,10 +405,10 @@ class _SquaredError(Function):
         bias: Tensor,
         filters: Tensor,
         filter_bias: Tensor,
-        images: Tensor,
+        target: _Target,
         plan: _Plan,
     ) -> Tensor:
-        scope, layer = plan.scope, plan.layer
+        scope, layer, (images, weights) = plan.scope, plan.layer, target
         norm = _Norm(x, weight, bias, plan.norm, scope)
         filters, filter_bias = filters.to(scope.dtype), filter_bias.to(scope.dtype)
         of_logits = scope.buffer("logits", len(x), layer.out_channels, *x.shape[2:])
@@ -406,8 +419,9 @@ class _SquaredError(Function):
             activated = norm.activate(x[rows])
             pixels = _convolution(activated, filters, filter_bias, layer).to(weight.dtype).sigmoid_()
             difference = pixels - to_tensor(images[rows], images.device, weight.dtype)
-            squares = difference.square().sum().item()
-            of_logits[rows] = difference.mul_(pixels).mul_(1.0 - pixels)
+            weighted = difference if weights is None else difference * weights
+            squares = (weighted * difference).sum().item()
+            of_logits[rows] = weighted.mul_(pixels).mul_(1.0 - pixels)
             of_activated, of_filters = _convolution_gradients(of_logits[rows], activated, filters, layer)
             scaled, of_norm = norm.backward(of_activated, activated, x[rows])
             if kept is not None:

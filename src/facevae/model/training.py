@@ -1,10 +1,10 @@
 """The training loop as a machine that can stop and go on at any step.
 
-Everything random in a step is drawn from generators seeded by (seed, epoch, step): the order of the images, and the noise of
-the reparameterised sample. So the state to resume from is the network, the optimiser and two numbers, and a resumed run
-takes exactly the steps that an unbroken one would have taken (on another kind of device, with other noise).
+Everything random in a step is drawn from generators seeded by (seed, epoch, step): the order of the images, which of them are
+mirrored, and the noise of the reparameterised sample. So the state to resume from is the network, the optimiser and two numbers,
+and a resumed run takes exactly the steps that an unbroken one would have taken (on another kind of device, with other noise).
 
-Optimiser: Adam (Kingma & Ba 2015), at the rate of `schedule.py`.
+Optimiser: Adam (`adam.py`), or Muon for weights and filters and Adam for the rest (`muon.py`), at the rate of `schedule.py`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facevae.config import ModelConfig, TrainConfig
 from facevae.model.adam import Adam
 from facevae.model.blocked import BlockedPass
 from facevae.model.cuda_graph import CudaGraph
 from facevae.model.inference import CPU_BATCH, to_tensor
-from facevae.model.losses import LossParts, kl_divergence, vae_loss, weighted_loss
+from facevae.model.losses import LossParts, kl_divergence, pixel_weights, vae_loss, weighted_loss
+from facevae.model.muon import Muon
 from facevae.model.precision import resolve_precision
 from facevae.model.ranks import Ranks
 from facevae.model.schedule import learning_rate_at
@@ -93,6 +94,19 @@ def new_vae(config: ModelConfig, seed: int) -> VAE:
         return VAE(config)
 
 
+def new_optimizer(vae: VAE, config: TrainConfig, workers: Workers | None = None) -> Adam | Muon:
+    """Return the optimiser of the configuration for the parameters of `vae`."""
+    if config.optimizer == "adam":
+        return Adam(vae.parameters(), config.learning_rate)
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in vae.named_parameters():
+        # The log-variance is an exponent: steps of full length in all its directions would be rash.
+        is_matrix = parameter.ndim >= 2 and not name.startswith("encoder.log_variance")
+        (matrices if is_matrix else others).append(parameter)
+    return Muon(matrices, others, config.learning_rate, workers)
+
+
 class Trainer:
     """Trains `vae` on `images` (N, S, S, 3) uint8, one step a call.
 
@@ -124,11 +138,11 @@ class Trainer:
         self._images = images.to(device)
         self._workers = Workers() if device.type == "cpu" else None
         self._pass = (
-            BlockedPass(vae, precision.dtype, self.ranks, self._workers)
+            BlockedPass(vae, precision.dtype, self.ranks, self._workers, config.focus)
             if self._workers is not None
-            else WholePass(vae, precision.dtype, self.ranks)
+            else WholePass(vae, precision.dtype, self.ranks, config.focus)
         )
-        self.optimizer = Adam(vae.parameters(), config.learning_rate)
+        self.optimizer = new_optimizer(vae, config, self._workers)
         full, rest = divmod(len(images), config.batch_size)
         # Batch normalisation cannot train on a single image: a rest of one sits the epoch out.
         self.steps_per_epoch = full + (rest > 1)
@@ -184,7 +198,7 @@ class Trainer:
 
     def _train_on(self, rows: Tensor, noise: Tensor, images: float, part: float) -> None:
         """Take a step on `rows`, worth `images` and `part` of the batch of all ranks; nothing in here waits for the device."""
-        output = self._pass(self._images.index_select(0, rows), noise)
+        output = self._pass(self._images_of(rows), noise)
         losses = weighted_loss(
             *output, reconstruction_weight=self.config.reconstruction_weight, kl_weight=self.config.kl_weight
         )
@@ -195,11 +209,21 @@ class Trainer:
         self._pass.update_statistics(copies=len(rows) / images)
         self._running.add(losses, output.mean, output.log_variance, images)
 
+    def _images_of(self, rows: Tensor) -> Tensor:
+        """Return the images of those rows, which beyond the last image mean the mirror images, from the first again."""
+        if not self.config.flip:
+            return self._images.index_select(0, rows)
+        images = self._images.index_select(0, rows % len(self._images))
+        return torch.where((rows >= len(self._images))[:, None, None, None], images.flip(2), images)
+
     def _batch_rows(self) -> Tensor:
         if self._order_epoch != self.epoch:
             # Drawn on the CPU, so that a run resumed on another device goes on in the same order.
             generator = seeded_generator(torch.device("cpu"), self.config.seed, self.epoch, 0)
-            self._order = torch.randperm(len(self._images), generator=generator).to(self.vae.device)
+            order = torch.randperm(len(self._images), generator=generator)
+            if self.config.flip:
+                order += len(order) * torch.randint(2, (len(order),), generator=generator)
+            self._order = order.to(self.vae.device)
             self._order_epoch = self.epoch
         start = self.step * self.config.batch_size
         return self._order[start : start + self.config.batch_size]
@@ -214,13 +238,19 @@ def evaluate_loss(vae: VAE, images: Tensor, config: TrainConfig, ranks: Ranks | 
     ranks = ranks if ranks is not None else Ranks()
     vae.eval()
     running = _RunningMean(vae, ranks)
+    weights = pixel_weights(vae.config.image_size, config.focus)
+    weights = weights.to(vae.device) if weights is not None else None
 
     def evaluate(piece: tuple[Tensor, Tensor]) -> tuple[LossParts, Tensor, Tensor, int]:
         with torch.inference_mode():  # a setting of each thread
             floats = to_tensor(piece[0], vae.device)
             output = vae(floats, piece[1])
             losses = vae_loss(
-                floats, *output, reconstruction_weight=config.reconstruction_weight, kl_weight=config.kl_weight
+                floats,
+                *output,
+                reconstruction_weight=config.reconstruction_weight,
+                kl_weight=config.kl_weight,
+                weights=weights,
             )
         return losses, output.mean, output.log_variance, len(floats)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from facevae.model.blocked import PassOutput
 from facevae.model.inference import to_tensor
+from facevae.model.losses import mean_squared_error, pixel_weights
 from facevae.model.ranks import Ranks
 from facevae.model.vae import VAE
 
@@ -22,8 +23,10 @@ class WholePass:
     With several ranks the normalisations take their statistics over all of them (`torch.nn.SyncBatchNorm`, on CUDA alone).
     """
 
-    def __init__(self, vae: VAE, dtype: torch.dtype, ranks: Ranks) -> None:
+    def __init__(self, vae: VAE, dtype: torch.dtype, ranks: Ranks, focus: float = 0.0) -> None:
         self.vae = vae
+        weights = pixel_weights(vae.config.image_size, focus)
+        self._weights = weights.to(vae.device) if weights is not None else None
         if ranks.count > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(vae)  # type: ignore[no-untyped-call]
         self._dtype = dtype
@@ -41,7 +44,7 @@ class WholePass:
         inner = decoder.input(latents).unflatten(1, decoder.inner_shape).contiguous(memory_format=torch.channels_last)
         with self._autocast():
             logits = decoder.output(decoder.blocks(inner))
-        mse = nn.functional.mse_loss(logits.float().sigmoid(), floats)
+        mse = mean_squared_error(floats, logits.float().sigmoid(), self._weights)
         return PassOutput(mse, mean, log_variance)
 
     def free_buffers(self) -> None:
