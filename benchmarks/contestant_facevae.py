@@ -54,6 +54,7 @@ def main() -> None:
         facevae.train(
             arguments.images,
             Path.cwd() / "vae.safetensors",
+            recipe="note",
             epochs=1,
             batch_size=arguments.batch,
             split="train",

@@ -52,7 +52,16 @@ def main() -> None:
         directory = Path(name)
         faces = write_full_size(directory / "faces.h5", arguments.images)
         torch = [sys.executable, "-c", "import torch, time; print('stamp torch is imported', time.time())"]
-        probe = [sys.executable, str(HERE / "startup_probe.py"), "train", "--faces", str(faces), "--quiet"]
+        probe = [
+            sys.executable,
+            str(HERE / "startup_probe.py"),
+            "train",
+            "--recipe",
+            "note",
+            "--faces",
+            str(faces),
+            "--quiet",
+        ]
         probe += ["--device", arguments.device, "--output", str(directory / "vae.safetensors")]
         commands = {"import torch": torch, "facevae train": probe}
         runs = {what: partial(seconds_until, command, directory) for what, command in commands.items()}

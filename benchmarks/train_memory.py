@@ -53,6 +53,8 @@ def peak_of_training(faces: Path, directory: Path, precision: str, lines: int) -
     """
     arguments: list[str | Path] = [
         "train",
+        "--recipe",
+        "note",
         "--faces",
         faces,
         "--output",

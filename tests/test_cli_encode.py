@@ -178,7 +178,7 @@ def test_json_and_latents_cannot_share_standard_output(model: FaceModel, faces_f
 
 
 def test_missing_files(workspace: Path) -> None:
-    assert refusal("encode") == (
+    assert refusal("encode", "-w", "vae.safetensors") == (
         "There is no vae.safetensors. Train some with: facevae train (or name another file with --weights)"
     )
     put_weights(workspace)

@@ -17,7 +17,7 @@ from helpers import run, succeed
 
 # The command objects that Typer makes of the app: a new command cannot be forgotten here.
 COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-HEAVY = ("torch", "torchvision", "numpy", "h5py", "matplotlib", "umap", "PIL", "safetensors")
+HEAVY = ("torch", "torchvision", "numpy", "h5py", "matplotlib", "umap", "PIL", "safetensors", "scipy", "sklearn")
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "morph",
         "umap",
         "activations",
+        "evaluate",
         "info",
         "demo",
     } <= set(COMMANDS)

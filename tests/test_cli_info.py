@@ -72,11 +72,12 @@ def test_weights_without_attributes(workspace: Path) -> None:
 
 
 def test_trained_weights_tell_how(faces_file: Path, workspace: Path) -> None:
-    succeed("train", "-e", 1, "--batch-size", 20, "--channels", 2, "--latent-dim", 3, "-q", "--seed", 4)
+    options: list[str | int] = ["--batch-size", 20, "--channels", 2, "--latent-dim", 3, "--reconstruction-weight", 3000]
+    succeed("train", "-e", 1, *options, "-q", "--seed", 4)
     text, found = both("vae.safetensors")
     assert found["seed"] == "4"
     assert found["epochs done"] == "1"
-    assert found["reconstruction weight"] == "2000"
+    assert found["reconstruction weight"] == "3000"
     assert found["last valid loss"].startswith("1") or float(found["last valid loss"].split()[0]) > 0
     with Faces(faces_file) as faces:
         assert found["faces fingerprint"] == faces.fingerprint

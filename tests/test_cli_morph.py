@@ -385,7 +385,7 @@ def test_wrong_weights(face: Path, latents_file: Path) -> None:
         f"latents.h5 is not a file of VAE weights (not safetensors, or damaged). {remedy}"
     )
     Path("vae.safetensors").unlink()
-    assert refusal("morph", face) == f"There is no vae.safetensors. {remedy}"
+    assert refusal("morph", face, "-w", "vae.safetensors") == f"There is no vae.safetensors. {remedy}"
 
 
 def test_a_face_is_not_written_over(face: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_seed_repeats_and_its_absence_does_not() -> None:
 @pytest.mark.parametrize("options", [[], ["--separate"], ["--temperature", "0.5"]])
 def test_the_seed_that_was_drawn_gives_the_same_faces_again(options: list[str]) -> None:
     first = succeed("sample", "-n", 3, "--json", *options).json
-    assert list(first) == ["paths", "faces", "seed"]
+    assert list(first) == ["paths", "faces", "seed", "prior"]
     contents = [Path(path).read_bytes() for path in first["paths"]]
     again = succeed("sample", "-n", 3, "--json", "--seed", first["seed"], *options).json
     assert again == first
@@ -126,7 +126,12 @@ def test_many_single_files_sort_by_number() -> None:
 
 
 def test_json() -> None:
-    assert succeed("sample", "-n", 4, "--seed", 9, "--json").json == {"paths": ["samples.png"], "faces": 4, "seed": 9}
+    assert succeed("sample", "-n", 4, "--seed", 9, "--json").json == {
+        "paths": ["samples.png"],
+        "faces": 4,
+        "seed": 9,
+        "prior": "normal",
+    }
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_the_files_it_writes(faces_file: Path, workspace: Path) -> None:
     assert (model.vae.config.channels, model.latent_dim, model.image_size) == (2, 3, 32)
     assert model.attribute_names == ATTRIBUTE_NAMES
     assert (model.training["epochs"], model.training["batch_size"]) == (2, 20)
-    assert model.training["reconstruction_weight"] == 2000
+    assert model.training["reconstruction_weight"] == 200_000
     with Faces(faces_file) as faces:
         assert model.training["faces_fingerprint"] == faces.fingerprint
     with Path("vae.history.csv").open() as file:
@@ -98,6 +98,8 @@ def test_resume_and_the_earlier_training(faces_file: Path, workspace: Path) -> N
         ),
         (["--device", "tpu"], "There is no device tpu: use one of auto, cpu, cuda, mps."),
         (["--schedule", "linear"], "There is no schedule linear: use one of constant, cosine."),
+        (["--optimizer", "sgd"], "There is no optimizer sgd: use one of adam, muon."),
+        (["--recipe", "details"], "There is no recipe details: use one of detail, note. Did you mean detail?"),
         (
             ["--warmup", "3", "-e", "2"],
             "A warm-up of 3.0 epochs is out of range: use a number from 0 up to the 2 of the training.",

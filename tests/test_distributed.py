@@ -34,7 +34,7 @@ from support import write_faces
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through Linux's /proc")
 
-TINY: dict[str, Any] = {"channels": 4, "latent_dim": 5, "learning_rate": 1e-4, "seed": 2}
+TINY: dict[str, Any] = {"recipe": "note", "channels": 4, "latent_dim": 5, "learning_rate": 1e-4, "seed": 2}
 TIMEOUT = 120
 """Seconds after which a process hangs for certain, also on a busy machine."""
 PROMPT = 30

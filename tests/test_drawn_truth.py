@@ -31,12 +31,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(
         folder / "faces.h5",
         folder / "vae.safetensors",
-        epochs=30,
+        epochs=12,
         batch_size=25,
         channels=40,
         latent_dim=32,
-        learning_rate=2e-3,
-        reconstruction_weight=100_000,
     )
     return folder
 

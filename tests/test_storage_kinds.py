@@ -17,9 +17,11 @@ from safetensors.torch import save_file
 
 from facevae.config import TrainConfig
 from facevae.errors import UsageError
+from facevae.model.judge import Judge
 from facevae.model.training import Trainer, new_vae
 from facevae.storage.checkpoint import save_checkpoint
 from facevae.storage.coordinates import write_coordinates
+from facevae.storage.judge_file import AttributeJudge
 from facevae.storage.kinds import DATA_KINDS, kind_of
 from facevae.storage.latents import Latents
 from facevae.storage.output import check_output
@@ -27,7 +29,7 @@ from facevae.storage.weights import FaceModel
 from support import random_images
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-DATA = ("prepared faces", "latents", "UMAP coordinates", "VAE weights", "a training checkpoint")
+DATA = ("prepared faces", "latents", "UMAP coordinates", "VAE weights", "a training checkpoint", "an attribute judge")
 """What facevae writes as data."""
 
 
@@ -80,6 +82,7 @@ def samples(
     trainer = Trainer(new_vae(small_model.vae.config, 0), torch.from_numpy(random_images(4)), TrainConfig(batch_size=2))
     trainer.advance()
     save_checkpoint(paths["a training checkpoint"], trainer, seconds=1.0, faces_fingerprint="", history=[])
+    AttributeJudge(Judge(2, widths=(1, 1, 1, 1)), ("Male", "Smiling")).save(paths["an attribute judge"])
     with h5py.File(paths["HDF5 data"], "w") as file:
         file["data"] = [1, 2, 3]
     save_file({"weight": torch.zeros(2)}, paths["safetensors data"])

@@ -28,7 +28,7 @@ from facevae.workflows import training_run
 from facevae.workflows.train import TrainResult, train
 from support import Recorder, same_state, write_faces
 
-TINY: dict[str, Any] = {"channels": 4, "latent_dim": 5, "batch_size": 12, "device": "cpu", "seed": 2}
+TINY: dict[str, Any] = {"recipe": "note", "channels": 4, "latent_dim": 5, "batch_size": 12, "device": "cpu", "seed": 2}
 """40 train images in batches of 12 make four steps an epoch."""
 
 

@@ -23,6 +23,7 @@ from PIL import Image
 from facevae.config import TrainConfig
 from facevae.errors import DataError, FacevaeError, LostRankError, MismatchError, TrainingError, UsageError
 from facevae.model.latent_space import attribute_directions
+from facevae.model.prior import fit_prior
 from facevae.model.training import MeanLoss, Trainer, evaluate_loss
 from facevae.progress import Event, Notice, Progress
 from facevae.storage.checkpoint import load_checkpoint, save_checkpoint
@@ -34,7 +35,7 @@ from facevae.workflows.interruption import Interruption, deferred_interruption
 from facevae.workflows.train import TrainResult, train
 from support import ATTRIBUTE_NAMES, Recorder, same_state, write_faces
 
-TINY: dict[str, Any] = {"channels": 4, "latent_dim": 5, "batch_size": 12, "device": "cpu", "seed": 2}
+TINY: dict[str, Any] = {"recipe": "note", "channels": 4, "latent_dim": 5, "batch_size": 12, "device": "cpu", "seed": 2}
 """40 train images in batches of 12 make four steps an epoch."""
 OUTPUTS = ["vae.checkpoint.safetensors", "vae.history.csv", "vae.loss.png", "vae.safetensors"]
 COLUMNS = ["epoch", "split", "loss", "reconstruction", "kl", "mse", "images_per_second", "active_units"]
@@ -133,6 +134,16 @@ def test_weights_carry_the_directions_of_the_train_images(unbroken: TrainResult,
     assert model.directions.positive[ATTRIBUTE_NAMES.index("Bald")] == 0
 
 
+def test_weights_carry_the_prior_of_the_train_images(unbroken: TrainResult, faces: Path) -> None:
+    model = FaceModel.load(unbroken.files.weights)
+    with Faces(faces) as opened:
+        mean, log_variance = model.encode(opened.images_of("train"))
+    expected = fit_prior(mean, log_variance)
+    assert model.prior is not None
+    np.testing.assert_allclose(model.prior.means, expected.means, atol=1e-5)
+    np.testing.assert_allclose(model.prior.scale_trils, expected.scale_trils, atol=1e-4)
+
+
 def test_weights_carry_the_record_of_the_training(unbroken: TrainResult, faces: Path) -> None:
     training = FaceModel.load(unbroken.files.weights).training
     with Faces(faces) as opened:
@@ -162,6 +173,39 @@ def test_weights_carry_the_record_of_the_training(unbroken: TrainResult, faces: 
     assert "epochs_trained" not in training
 
 
+def test_a_recipe_is_what_the_other_options_begin_with(faces: Path, output: Path) -> None:
+    shape = {"channels": 2, "latent_dim": 3, "device": "cpu", "epochs": 1}
+    names = ("batch_size", "learning_rate", "reconstruction_weight", "schedule", "flip", "optimizer", "focus")
+    for recipe, given, expected in (
+        (None, {}, (128, 2e-3, 200_000.0, "cosine", True, "muon", 10.0)),
+        ("detail", {"optimizer": "adam", "flip": False}, (128, 2e-3, 200_000.0, "cosine", False, "adam", 10.0)),
+        ("note", {}, (500, 5e-4, 2000.0, "constant", False, "adam", 0.0)),
+        ("note", {"batch_size": 20}, (20, 5e-4, 2000.0, "constant", False, "adam", 0.0)),
+    ):
+        train(faces, output, recipe=recipe, **shape, **given)  # type: ignore[arg-type]
+        training = FaceModel.load(output).training
+        assert tuple(training[name] for name in names) == expected
+
+
+def test_a_resumed_training_keeps_its_recipe(faces: Path, output: Path) -> None:
+    train(faces, output, epochs=1, **TINY)
+    with pytest.raises(UsageError) as error:
+        train(faces, output, epochs=2, resume=True, recipe="detail", device="cpu")
+    assert str(error.value) == (
+        f"{TrainFiles(output).checkpoint} was trained with batch size 12, not 128: resume without that option, or start a new "
+        "training without --resume."
+    )
+    assert train(faces, output, epochs=2, resume=True, **TINY).epochs == 2.0
+
+
+def test_muon_and_flips_resume_exactly(faces: Path, output: Path) -> None:
+    how = {**TINY, "recipe": "detail"}
+    whole = train(faces, output.with_name("whole.safetensors"), epochs=3, **how)
+    halted = train(faces, output, epochs=3, report=interrupting(6), **how)
+    assert halted.interrupted
+    assert_same_training(train(faces, output, resume=True, device="cpu"), whole)
+
+
 def test_events_tell_of_steps_epochs_and_directions(faces: Path, output: Path) -> None:
     recorder = Recorder()
     train(faces, output, epochs=2, report=recorder, **TINY)
@@ -169,7 +213,7 @@ def test_events_tell_of_steps_epochs_and_directions(faces: Path, output: Path) -
     assert [(event.done, event.total, event.unit) for event in steps] == [(done, 8, "steps") for done in range(1, 9)]
     assert set(steps[0].values) == {"epoch", "loss", "reconstruction", "KL", "images/s", "active units"}
     last = recorder.progress[-1]
-    assert (last.stage, last.done, last.total) == ("attribute directions", 40, 40)
+    assert (last.stage, last.done, last.total) == ("latents", 40, 40)
     assert len(recorder.notices) == 2
     assert recorder.notices[0].startswith("epoch 1/2: train loss ")
     assert "; valid loss " in recorder.notices[1]
@@ -436,7 +480,7 @@ def test_an_interrupted_training_keeps_its_work_and_goes_on(
     assert_same_training(resumed, unbroken)
 
 
-@pytest.mark.parametrize("stage", ["train", "attribute directions"])
+@pytest.mark.parametrize("stage", ["train", "latents"])
 def test_a_request_after_the_last_step_interrupts_nothing(
     faces: Path, output: Path, unbroken: TrainResult, stage: str
 ) -> None:
@@ -474,7 +518,7 @@ def test_directions_that_were_skipped_are_found_by_resuming(faces: Path, output:
     done = train(faces, output, epochs=3, report=report, **TINY)
     assert not done.interrupted
     assert FaceModel.load(output).directions is None
-    skipped = "The attribute directions were not computed: facevae train --resume computes them."
+    skipped = "The attribute directions and the prior were not computed: facevae train --resume computes them."
     assert [event.text for event in events if isinstance(event, Notice)][-1] == skipped
     with pytest.raises(DataError) as error:
         FaceModel.load(output).direction("Male")
@@ -562,7 +606,7 @@ from facevae.progress import Progress
 from facevae.workflows.train import train
 torch.set_num_threads(int(sys.argv[3]))
 train(
-    Path(sys.argv[1]), Path(sys.argv[2]), epochs=3, channels=4, latent_dim=5, batch_size=12, device="cpu", seed=2,
+    Path(sys.argv[1]), Path(sys.argv[2]), recipe="note", epochs=3, channels=4, latent_dim=5, batch_size=12, device="cpu", seed=2,
     report=lambda event: time.sleep(1.0 if isinstance(event, Progress) and event.done == 6 else 0),
 )
 """

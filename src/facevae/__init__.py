@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from facevae.workflows.activations import activations as activations
     from facevae.workflows.demo import demo as demo
     from facevae.workflows.encode import encode as encode
+    from facevae.workflows.evaluate import evaluate as evaluate
     from facevae.workflows.info import info as info
     from facevae.workflows.merge import merge as merge
     from facevae.workflows.morph import morph as morph
@@ -48,6 +49,7 @@ _HOMES = {
         "activations",
         "demo",
         "encode",
+        "evaluate",
         "info",
         "merge",
         "morph",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,13 @@ import typer
 from facevae.cli.console import Reporter, emit_json
 from facevae.cli.options import Json, Quiet
 from facevae.cli.tables import new_table, print_tables
-from facevae.config import ModelConfig
+from facevae.config import WEIGHTS_FILE, ModelConfig
 from facevae.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from facevae.workflows.info import FileInfo, NetworkInfo
+    from facevae.workflows.info import FileInfo, NetworkInfo, ShippedInfo
 
 EXAMPLE = "facevae info vae.safetensors"
 
@@ -24,7 +25,9 @@ EXAMPLE = "facevae info vae.safetensors"
 def info(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="Weights, checkpoint, faces or latents. Without: the network."),
+        typer.Argument(
+            metavar="FILE", help="Weights, checkpoint, faces or latents, or faces-32. Without: the network."
+        ),
     ] = None,
     size: Annotated[
         int, typer.Option("--size", metavar="N", help="Without a file: the network for images of N pixels a side.")
@@ -46,7 +49,7 @@ def info(
 ) -> None:
     """Say what a file is and how it was made; without a file, list the network layer by layer."""
     from facevae.workflows.info import info as describe
-    from facevae.workflows.info import network_info
+    from facevae.workflows.info import network_info, shipped_info
 
     if system:
         _system(file, size, "auto" if device is None else device, quiet=quiet, as_json=as_json)
@@ -56,9 +59,9 @@ def info(
     if file is None:
         network = network_info(ModelConfig(image_size=size))
         if as_json:
-            emit_json(_network_json(network))
+            emit_json(_network_json(network, shipped_info()))
         else:
-            print_tables(_network_table(network))
+            print_tables(_network_table(network), _shipped_table(shipped_info()))
         return
     found = describe(file)
     if as_json:
@@ -70,8 +73,6 @@ def info(
 
 
 def _system(file: Path | None, size: int, device: str, *, quiet: bool, as_json: bool) -> None:
-    from dataclasses import asdict
-
     from facevae.cli.system_tables import system_tables
     from facevae.workflows.system import system
 
@@ -126,7 +127,21 @@ def _network_table(network: NetworkInfo) -> Table:
     return table
 
 
-def _network_json(network: NetworkInfo) -> dict[str, object]:
+def _shipped_table(shipped: ShippedInfo) -> Table:
+    from rich.markup import escape
+
+    table = new_table("Weights shipped with facevae", [("", "left"), ("", "left")], header=False)
+    about = f"used where there is no {WEIGHTS_FILE}; described by: facevae info {shipped.name}"
+    table.add_row(escape(shipped.name), escape(shipped.problem or about))
+    return table
+
+
+def _network_json(network: NetworkInfo, shipped: ShippedInfo) -> dict[str, object]:
     keys = ("layer", "kind", "shape", "parameters")
     rows = [dict(zip(keys, row, strict=True)) for row in network.layers]
-    return {"config": network.config.to_dict(), "layers": rows, "parameters": network.parameters}
+    return {
+        "config": network.config.to_dict(),
+        "layers": rows,
+        "parameters": network.parameters,
+        "shipped_weights": {**asdict(shipped), "path": str(shipped.path)},
+    }

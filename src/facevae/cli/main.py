@@ -10,7 +10,20 @@ from typing import Annotated
 
 import typer
 
-from facevae.cli import activations, demo, encode, info, merge, morph, prepare, reconstruct, sample, train, umap
+from facevae.cli import (
+    activations,
+    demo,
+    encode,
+    evaluate,
+    info,
+    merge,
+    morph,
+    prepare,
+    reconstruct,
+    sample,
+    train,
+    umap,
+)
 from facevae.cli.boundary import guarded
 from facevae.version import __version__
 
@@ -23,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _module in (prepare, train, encode, merge, sample, reconstruct, morph, umap, activations, info, demo):
+for _module in (prepare, train, encode, merge, sample, reconstruct, morph, umap, activations, evaluate, info, demo):
     _name = _module.__name__.rpartition(".")[2]
     app.command(_name, epilog=f"Example: {_module.EXAMPLE}")(guarded(getattr(_module, _name)))
 

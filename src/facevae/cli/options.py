@@ -9,7 +9,12 @@ import typer
 
 Weights = Annotated[
     Path | None,
-    typer.Option("--weights", "-w", metavar="FILE", help="Trained weights. Default: vae.safetensors in this folder."),
+    typer.Option(
+        "--weights",
+        "-w",
+        metavar="FILE",
+        help="Trained weights; faces-32: those shipped. Default: vae.safetensors in this folder, else faces-32.",
+    ),
 ]
 FacesFile = Annotated[
     Path, typer.Option("--faces", metavar="FILE", help="Prepared faces, as facevae prepare wrote them.")

@@ -26,8 +26,17 @@ def sample(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="For repeatable faces.")] = None,
     temperature: Annotated[
-        float, typer.Option("--temperature", metavar="X", help="Standard deviation of z: below 1 more average faces.")
+        float,
+        typer.Option("--temperature", metavar="X", help="Multiplies the spread of z: below 1 more average faces."),
     ] = 1.0,
+    prior: Annotated[
+        str,
+        typer.Option(
+            "--prior",
+            metavar="NAME",
+            help="Draw z from: fitted (to the training faces), normal (N(0, I)), or auto: fitted where the weights have it.",
+        ),
+    ] = "auto",
     separate: Annotated[
         bool, typer.Option("--separate", help="Single files, one a face, instead of one grid.")
     ] = False,
@@ -47,10 +56,12 @@ def sample(
             target,
             seed=seed,
             temperature=temperature,
+            prior=prior,
             separate=separate,
             scale=scale,
             weights=weights,
             device=device,
             report=report,
         )
-    emit(list(result.paths), {"faces": len(result.faces), "seed": result.seed}, as_json=as_json)
+    facts = {"faces": len(result.faces), "seed": result.seed, "prior": result.prior}
+    emit(list(result.paths), facts, as_json=as_json)

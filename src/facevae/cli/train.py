@@ -10,7 +10,17 @@ import typer
 
 from facevae.cli.console import Reporter, emit
 from facevae.cli.options import Device, FacesFile, Json, Quiet
-from facevae.config import FACES_FILE, PRECISIONS, SCHEDULE_NAMES, SPLIT_NAMES, WEIGHTS_FILE, ModelConfig, TrainConfig
+from facevae.config import (
+    DEFAULT_RECIPE,
+    FACES_FILE,
+    OPTIMIZER_NAMES,
+    PRECISIONS,
+    RECIPES,
+    SCHEDULE_NAMES,
+    SPLIT_NAMES,
+    WEIGHTS_FILE,
+    ModelConfig,
+)
 from facevae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +28,14 @@ if TYPE_CHECKING:
 
 EXAMPLE = "facevae train --device cuda --epochs 10"
 
-_HOW, _SHAPE = TrainConfig(), ModelConfig()
+_HOW, _NOTE, _SHAPE = RECIPES[DEFAULT_RECIPE], RECIPES["note"], ModelConfig()
+
+
+def _default(name: str) -> str:
+    """Say what an option is without being given, in each recipe."""
+    value, note = getattr(_HOW, name), getattr(_NOTE, name)
+    words = [f"{each:g}" if isinstance(each, float) else str(each) for each in (value, note)]
+    return f"Default: {words[0]}." if value == note else f"Default: {words[0]}; with --recipe note {words[1]}."
 
 
 def train(
@@ -27,14 +44,23 @@ def train(
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="The weights to write; history and plot go beside them."),
     ] = WEIGHTS_FILE,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help=f"What the options below begin with: {', '.join(RECIPES)}. note is the reference. Default: {DEFAULT_RECIPE}.",
+        ),
+    ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", "-e", metavar="N", help=f"Rounds over the images. Default: {_HOW.epochs}.")
+        int | None, typer.Option("--epochs", "-e", metavar="N", help=f"Rounds over the images. {_default('epochs')}")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", metavar="N", help=f"Images a step. Default: {_HOW.batch_size}.")
+        int | None, typer.Option("--batch-size", metavar="N", help=f"Images a step. {_default('batch_size')}")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", metavar="X", help=f"Of Adam. Default: {_HOW.learning_rate:g}.")
+        float | None,
+        typer.Option("--learning-rate", metavar="X", help=f"Of the optimizer. {_default('learning_rate')}"),
     ] = None,
     latent_dim: Annotated[
         int | None, typer.Option("--latent-dim", metavar="N", help=f"Latent units. Default: {_SHAPE.latent_dim}.")
@@ -47,18 +73,18 @@ def train(
         typer.Option(
             "--reconstruction-weight",
             metavar="X",
-            help=f"Of the mean squared error. Default: {_HOW.reconstruction_weight:g}, as in the reference, which keeps "
-            "about 20 latent units active. 10 to 20 times more gives sharper reconstructions and stronger morphs, and "
-            "rougher samples. At 1 the posterior collapses and every face comes out the same.",
+            help=f"Of the mean squared error. {_default('reconstruction_weight')} The less, the fewer latent units stay "
+            "active and the softer are reconstructions and morphs: with 2000 about 20 units. At 1 the posterior collapses and "
+            "every face comes out the same.",
         ),
     ] = None,
     kl_weight: Annotated[
         float | None,
-        typer.Option("--kl-weight", metavar="X", help=f"Of the KL divergence. Default: {_HOW.kl_weight:g}."),
+        typer.Option("--kl-weight", metavar="X", help=f"Of the KL divergence. {_default('kl_weight')}"),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", metavar="N", help=f"Of weights, image order and noise. Default: {_HOW.seed}."),
+        typer.Option("--seed", metavar="N", help=f"Of weights, image order and noise. {_default('seed')}"),
     ] = None,
     split: Annotated[
         str | None,
@@ -70,7 +96,7 @@ def train(
             "--schedule",
             metavar="NAME",
             help=f"Of the learning rate: {' or '.join(SCHEDULE_NAMES)}, which falls to 0 at the last epoch. "
-            f"Default: {_HOW.schedule}.",
+            f"{_default('schedule')}",
         ),
     ] = None,
     warmup: Annotated[
@@ -79,6 +105,30 @@ def train(
             "--warmup",
             metavar="EPOCHS",
             help="In which the learning rate rises at first. Default: 0; with the cosine, a twentieth of all epochs.",
+        ),
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option(
+            "--flip/--no-flip",
+            help="Mirror each image in half of the epochs. Default: --flip; with --recipe note --no-flip.",
+        ),
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            "--optimizer",
+            metavar="NAME",
+            help=f"{' or '.join(OPTIMIZER_NAMES)}; muon is for weights and filters, with Adam for the rest. "
+            f"{_default('optimizer')}",
+        ),
+    ] = None,
+    focus: Annotated[
+        float | None,
+        typer.Option(
+            "--focus",
+            metavar="X",
+            help=f"How much more the middle of the face weighs in the squared error than the corners. {_default('focus')}",
         ),
     ] = None,
     patience: Annotated[
@@ -139,7 +189,7 @@ def train(
 ) -> None:
     """Train the VAE on faces.h5 and write vae.safetensors, the loss history and the loss plot.
 
-    The defaults are the reference: loss = 2000 x mean squared error + KL divergence, Adam, ten epochs of batches of 500.
+    Loss = weight x mean squared error + KL divergence. --recipe note is the reference run: weight 2000, batches of 500.
     Ctrl-C keeps what was trained; --resume goes on from there. An earlier training's files are kept beside the new ones.
     """
     from facevae.workflows.train import train as run
@@ -148,10 +198,13 @@ def train(
         raise UsageError(f"There is no split {split}: use one of {', '.join(SPLIT_NAMES)}.")
     if schedule is not None and schedule not in SCHEDULE_NAMES:
         raise UsageError(f"There is no schedule {schedule}: use one of {', '.join(SCHEDULE_NAMES)}.")
+    if optimizer is not None and optimizer not in OPTIMIZER_NAMES:
+        raise UsageError(f"There is no optimizer {optimizer}: use one of {', '.join(OPTIMIZER_NAMES)}.")
     with Reporter(quiet=quiet) as report:
         result = run(
             faces,
             output,
+            recipe=recipe,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -163,6 +216,9 @@ def train(
             split=split,  # type: ignore[arg-type]
             schedule=schedule,  # type: ignore[arg-type]
             warmup=warmup,
+            flip=flip,
+            optimizer=optimizer,  # type: ignore[arg-type]
+            focus=focus,
             patience=patience,
             max_time=max_time,
             log=log,

@@ -52,10 +52,10 @@ def decode_latents(vae: VAE, latents: Floats) -> Images:
     def decode(rows: slice) -> Images:
         return to_images(vae.decode(tensor[rows].to(vae.device)))
 
-    return np.concatenate(list(_each_batch(decode, len(tensor), vae.device)))
+    return np.concatenate(list(each_batch(decode, len(tensor), vae.device)))
 
 
-def _each_batch(function: Callable[[slice], Result], count: int, device: torch.device) -> Iterator[Result]:
+def each_batch(function: Callable[[slice], Result], count: int, device: torch.device) -> Iterator[Result]:
     """Yield `function` of batches of rows, so that memory holds the activations of only so many; no rows are one empty batch.
 
     On a processor the batches fit its cache, and a thread does each alone.

@@ -1,14 +1,16 @@
 """`vae.safetensors`: a trained VAE in one file, enough to encode, decode, sample and morph.
 
-Tensors: the network's, under `vae.`, and `attribute_directions` float32 (A, latent_dim) where the training faces had
-attributes. Metadata, as JSON: `model` (the configuration), `training` (how it was trained), `attribute_names` and
-`attribute_counts` ([with, without] for each).
+Tensors: the network's, under `vae.`; `attribute_directions` float32 (A, latent_dim) where the training faces had
+attributes; and the fitted prior, where there is one: `prior_weights` (K), `prior_means` (K, D), and `prior_scale_trils`
+(K, D (D + 1) / 2), the lower triangles row by row. The kernels and matrices of the network, and the prior's means and
+triangles, may be in half precision. Metadata, as JSON: `model` (the configuration), `training` (how it was trained),
+`attribute_names` and `attribute_counts` ([with, without] for each).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from facevae.model.device import resolve_device
 from facevae.model.encoder import Floats, Images
 from facevae.model.inference import decode_latents, encode_images
 from facevae.model.latent_space import AttributeDirections
+from facevae.model.prior import LatentPrior, check_prior_name
 from facevae.model.vae import VAE
 from facevae.storage.attributes import find_attribute
 from facevae.storage.kinds import WEIGHTS
@@ -34,6 +37,7 @@ FORMAT = "facevae weights"
 REMEDY = "Train some with: facevae train (or name another file with --weights)"
 _PREFIX = "vae."
 _DIRECTIONS = "attribute_directions"
+_PRIOR = ("prior_weights", "prior_means", "prior_scale_trils")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class FaceModel:
         attribute_names: A names, empty when it was trained on faces without attributes.
         directions: the attribute directions, or None.
         name: what to call it in messages, usually the file name.
+        prior: the prior fitted to the latents of the training faces, or None.
     """
 
     vae: VAE
@@ -55,6 +60,7 @@ class FaceModel:
     attribute_names: tuple[str, ...] = ()
     directions: AttributeDirections | None = None
     name: str = "the model"
+    prior: LatentPrior | None = None
 
     @property
     def image_size(self) -> int:
@@ -89,10 +95,37 @@ class FaceModel:
             raise UsageError(f"{self.name} takes latents of shape (N, {self.latent_dim}), not {latents.shape}.")
         return decode_latents(self.vae, latents)
 
-    def sample(self, count: int, *, seed: int | None = None, temperature: float = 1.0) -> Images:
-        """Return `count` new faces (count, S, S, 3) uint8, decoded from z ~ N(0, temperature^2 I)."""
-        latents = np.random.default_rng(seed).standard_normal((count, self.latent_dim))
+    def sample(self, count: int, *, seed: int | None = None, temperature: float = 1.0, prior: str = "auto") -> Images:
+        """Return `count` new faces (count, S, S, 3), decoded from latents that are drawn at random.
+
+        Args:
+            count: how many.
+            seed: for repeatable faces.
+            temperature: multiplies the standard deviation of the latents.
+            prior: "fitted" draws them from the fitted prior, "normal" from N(0, I), "auto" from the fitted one if there is one.
+
+        Raises:
+            DataError: the model has no fitted prior.
+            UsageError: there is no such prior.
+        """
+        generator = np.random.default_rng(seed)
+        fitted = self.resolve_prior(prior)
+        if fitted is not None:
+            return self.decode(fitted.sample(count, generator, temperature))
+        latents = generator.standard_normal((count, self.latent_dim))
         return self.decode((temperature * latents).astype(np.float32))
+
+    def resolve_prior(self, name: str) -> LatentPrior | None:
+        """Return the prior that "auto", "fitted" or "normal" means for this model; None is N(0, I).
+
+        Raises:
+            DataError: the fitted one is asked for, and there is none.
+            UsageError: there is no such prior.
+        """
+        check_prior_name(name)
+        if name == "fitted" and self.prior is None:
+            raise DataError(f"{self.name} holds no fitted prior: use --prior normal, or other weights.")
+        return None if name == "normal" else self.prior
 
     def direction(self, attribute: str) -> Floats:
         """Return the direction (latent_dim) of an attribute, named without regard to case and underscores.
@@ -120,8 +153,13 @@ class FaceModel:
             digest.update(array.tobytes())
         return digest.hexdigest()
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, half: bool = False) -> None:
         """Write the model to `path` as safetensors, atomically.
+
+        Args:
+            path: the file.
+            half: store the network's kernels and matrices, and the prior, in half precision, which halves the file. Loaded they
+                are single again, but rounded, so that the loaded network has a hash of its own.
 
         Raises:
             DataError: the file cannot be written.
@@ -129,7 +167,10 @@ class FaceModel:
         """
         path = Path(path)
         check_output(path, kind=WEIGHTS)
-        tensors: dict[str, Tensor] = {_PREFIX + name: tensor for name, tensor in self.vae.state_dict().items()}
+        state = self.vae.state_dict()
+        tensors: dict[str, Tensor] = {
+            _PREFIX + name: _stored(tensor, half=half and tensor.dim() > 1) for name, tensor in state.items()
+        }
         metadata: dict[str, Any] = {"model": self.vae.config.to_dict(), "training": dict(self.training)}
         if self.attribute_names:
             metadata["attribute_names"] = list(self.attribute_names)
@@ -137,11 +178,13 @@ class FaceModel:
             tensors[_DIRECTIONS] = torch.from_numpy(self.directions.deltas)
             counts = np.stack([self.directions.positive, self.directions.negative], axis=1)
             metadata["attribute_counts"] = counts.tolist()
+        if self.prior is not None:
+            tensors |= _prior_tensors(self.prior, half=half)
         write_tensors(path, FORMAT, tensors, metadata)
 
     @classmethod
-    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> FaceModel:
-        """Read a model from `path` onto `device`.
+    def load(cls, path: str | Path, device: torch.device | str = "cpu", *, name: str | None = None) -> FaceModel:
+        """Read a model from `path` onto `device`, in single precision; `name` is what to call it, by default the path.
 
         Raises:
             DataError: the file is missing, damaged, or does not hold facevae weights.
@@ -155,6 +198,7 @@ class FaceModel:
             if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
                 raise ValueError("it holds values that are not finite")
             directions = _read_directions(tensors.pop(_DIRECTIONS, None), metadata, config.latent_dim)
+            prior = _read_prior([tensors.pop(name, None) for name in _PRIOR], config.latent_dim)
             state = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
             _check_shapes(config, state)
             vae = VAE(config)
@@ -165,7 +209,43 @@ class FaceModel:
             reason = " ".join(str(error).split())[:120]
             raise DataError(f"{path} is damaged ({reason}). {REMEDY}") from error
         vae.to(device).eval()
-        return cls(vae, training, names, directions, str(path))
+        return cls(vae, training, names, directions, str(path) if name is None else name, prior)
+
+
+def _stored(tensor: Tensor, *, half: bool) -> Tensor:
+    """Return a tensor as it is written: in half precision if asked for and all its values are in the range of that."""
+    halved = tensor.half() if half else tensor
+    return halved if torch.isfinite(halved).all() else tensor
+
+
+def _prior_tensors(prior: LatentPrior, *, half: bool) -> dict[str, Tensor]:
+    rows, columns = np.tril_indices(prior.latent_dim)
+    # A standard deviation below the range of half precision would come back as nought.
+    half_trils = half and float(np.diagonal(prior.scale_trils, axis1=1, axis2=2).min()) > 1e-6
+    tensors = (
+        torch.from_numpy(prior.weights.astype(np.float32)),
+        _stored(torch.from_numpy(prior.means), half=half),
+        _stored(torch.from_numpy(prior.scale_trils[:, rows, columns]), half=half_trils),
+    )
+    return dict(zip(_PRIOR, tensors, strict=True))
+
+
+def _read_prior(tensors: Sequence[Tensor | None], latent_dim: int) -> LatentPrior | None:
+    given = [tensor.float().numpy() for tensor in tensors if tensor is not None]
+    if not given:
+        return None
+    if len(given) < len(_PRIOR):
+        raise ValueError("a part of its prior is missing")
+    weights, means, packed = given
+    if (
+        means.ndim != 2
+        or means.shape[1] != latent_dim
+        or packed.shape != (len(means), latent_dim * (latent_dim + 1) // 2)
+    ):
+        raise ValueError("the prior does not fit the network")
+    scale_trils = np.zeros((len(means), latent_dim, latent_dim), dtype=np.float32)
+    scale_trils[:, *np.tril_indices(latent_dim)] = packed
+    return LatentPrior(weights.astype(np.float64), means, scale_trils)
 
 
 def _check_shapes(config: ModelConfig, state: Mapping[str, Tensor]) -> None:

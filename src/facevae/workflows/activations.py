@@ -43,7 +43,7 @@ def activations(
     Args:
         face: an image file, or the bytes of an image.
         output: the folder, made if it does not exist.
-        weights: the weights file; by default the workspace's.
+        weights: the weights file; by default the workspace's, or the shipped ones if it has none.
         device: auto, cpu, cuda or mps.
         report: is called with progress and notices.
 
@@ -53,7 +53,7 @@ def activations(
     source, output = as_face(face), Path(output)
     if output == Path("-"):
         raise UsageError("Eleven pictures cannot go to standard output: name a folder with -o.")
-    model = load_model(weights, device)
+    model = load_model(weights, device, report)
     name = face_name(source)
     original = open_image(source, name)
     scaled = load_face(source, model.image_size, name)

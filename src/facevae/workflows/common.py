@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from facevae.config import PICTURE_SCALE, WEIGHTS_FILE, ModelConfig
 from facevae.errors import DataError, MismatchError, UsageError
 from facevae.model.device import resolve_device
+from facevae.progress import Notice, Report
 from facevae.storage.faces import Faces
 from facevae.storage.images import load_face
 from facevae.storage.output import StrPath
+from facevae.storage.shipped import SHIPPED_NAME, names_shipped, shipped_weights
 from facevae.storage.weights import FaceModel
 from facevae.workflows.skipped import Skipped
 
@@ -31,9 +33,42 @@ class NamedImages(NamedTuple):
     names: list[str]
 
 
-def load_model(weights: StrPath | None, device: str) -> FaceModel:
-    """Return the model in `weights`, by default the workspace's `vae.safetensors`, on the device of that name."""
-    return FaceModel.load(Path(weights) if weights is not None else WEIGHTS_FILE, resolve_device(device))
+class WeightsFile(NamedTuple):
+    """A file of weights, and what to call it in messages."""
+
+    path: Path
+    name: str
+
+
+def find_weights(weights: StrPath | None, report: Report) -> WeightsFile:
+    """Return the file that `weights` names; by default the workspace's, or the shipped one if there is no `vae.safetensors`.
+
+    "faces-32" names the shipped weights, unless there is a file of that name. A file that is named need not exist.
+
+    Raises:
+        DataError: the shipped weights are wanted, and missing or damaged.
+    """
+    if weights is not None:
+        if names_shipped(weights):
+            return WeightsFile(shipped_weights(), SHIPPED_NAME)
+        return WeightsFile(Path(weights), str(weights))
+    if WEIGHTS_FILE.exists() or WEIGHTS_FILE.is_symlink():
+        return WeightsFile(WEIGHTS_FILE, str(WEIGHTS_FILE))
+    found = WeightsFile(shipped_weights(), SHIPPED_NAME)
+    report(Notice(f"There is no {WEIGHTS_FILE} here: using the weights shipped with facevae ({SHIPPED_NAME})."))
+    return found
+
+
+def load_model(weights: StrPath | None, device: str, report: Report) -> FaceModel:
+    """Return the model that `find_weights` finds, on the device of that name.
+
+    Raises:
+        DataError: there is no such file, or it is damaged or no weights.
+        UsageError: there is no such device.
+    """
+    place = resolve_device(device)
+    path, name = find_weights(weights, report)
+    return FaceModel.load(path, place, name=name)
 
 
 def check_size(faces: Faces, model: FaceModel) -> None:

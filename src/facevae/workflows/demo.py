@@ -26,13 +26,10 @@ from facevae.workflows.sample import sample
 from facevae.workflows.train import train
 from facevae.workflows.umap import umap
 
-EPOCHS = 24
+EPOCHS = 10
 BATCH_SIZE = 50
 CHANNELS = 64
-LEARNING_RATE = 2e-3
-RECONSTRUCTION_WEIGHT = 100_000.0
-"""Minutes on a laptop's processor ask for half the reference's width, small batches and a higher rate; a smile takes up few
-pixels of a drawn face, and is learned only where the reconstruction weighs enough. All measured: see docs/training.md."""
+"""A minute on a laptop's processor asks for half the reference's width and small batches; see docs/training.md."""
 
 MORPHS = ("Smiling", "Eyeglasses", "Male", "Blond_Hair", "Attractive")
 _MORPH_FACES = 4
@@ -129,8 +126,6 @@ class _Demo:
             epochs=epochs,
             batch_size=BATCH_SIZE,
             channels=CHANNELS,
-            learning_rate=LEARNING_RATE,
-            reconstruction_weight=RECONSTRUCTION_WEIGHT,
             seed=self._seed,
             device=self._device,
             processes=1,  # more would take longer to start than to train
@@ -147,8 +142,7 @@ class _Demo:
             self._out / "vae.loss.png",
             "The loss while training",
             "The loss falls on the faces it learns from (train) and on faces it never saw (valid).",
-            f"facevae train --epochs {self._epochs} --batch-size {BATCH_SIZE} --channels {CHANNELS} "
-            f"--learning-rate {LEARNING_RATE:g} --reconstruction-weight {RECONSTRUCTION_WEIGHT:.0f}",
+            f"facevae train --epochs {self._epochs} --batch-size {BATCH_SIZE} --channels {CHANNELS}",
         )
         yield self._reconstructions()
         yield self._samples()

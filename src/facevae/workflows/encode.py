@@ -23,7 +23,7 @@ from facevae.storage.latents import LatentsWriter, Shard
 from facevae.storage.output import Output, StrPath, as_output, check_output, output_path
 from facevae.storage.weights import FaceModel
 from facevae.version import __version__
-from facevae.workflows.common import check_size, load_batches, load_model
+from facevae.workflows.common import check_size, find_weights, load_batches
 from facevae.workflows.launch import leads, local_device, started_together
 from facevae.workflows.shards import (
     ShardNumber,
@@ -75,7 +75,7 @@ def encode(
         output: a path, or a binary stream.
         faces: the prepared faces, read only when `images` is None.
         shard: encode only part I of N of the faces, given as "I/N" (I from 1 on); `merge` joins the N files.
-        weights: the weights file; by default the workspace's.
+        weights: the weights file; by default the workspace's, or the shipped ones if it has none.
         precision: of the convolutions: fp32, bf16, or auto for bf16 where the device has it. In bf16 the latents differ in the
             third digit.
         device: auto, cpu, cuda or mps.
@@ -97,7 +97,7 @@ def encode(
     number = parse_shard(shard) if shard is not None else None
     if number is not None and paths is not None:
         raise UsageError("--shard divides the faces of faces.h5, not images: leave it out, or leave the images out.")
-    encoder = _Encoder.load(weights, device, precision)
+    encoder = _Encoder.load(weights, device, precision, report)
     check_output(output, inputs=[encoder.path, *(paths if paths is not None else [faces])], kind=LATENTS)
     if paths is None:
         return _encode_prepared(faces, encoder, output, number, report)
@@ -117,11 +117,12 @@ def _encode_together(
     """Encode this rank's shard; the first rank joins them when all are written."""
     target = check_together(paths, output, shard)
     number = shard_of_rank()
-    encoder = _Encoder.load(weights, str(local_device(resolve_device(device))), precision)
+    report = report if leads() else silent
+    encoder = _Encoder.load(weights, str(local_device(resolve_device(device))), precision, report)
     mine = shard_path(target, number)
     for path in (target, mine):
         check_output(path, inputs=[encoder.path, faces], kind=LATENTS)
-    own = _encode_prepared(faces, encoder, mine, number, report if leads() else silent)
+    own = _encode_prepared(faces, encoder, mine, number, report)
     count = join_together(target, number.shards, report)
     return EncodeResult(target, count or own.count, own.latent_dim, (), leads=leads())
 
@@ -129,20 +130,17 @@ def _encode_together(
 class _Encoder:
     """A model that is about to encode many images."""
 
-    def __init__(self, model: FaceModel, precision: Precision) -> None:
-        self.model, self.precision = model, precision.name
+    def __init__(self, model: FaceModel, path: Path, precision: Precision) -> None:
+        self.model, self.path, self.precision = model, path, precision.name
         self._encoder = FoldedEncoder(model.vae, precision.dtype)
         self.block = self._encoder.block
 
     @classmethod
-    def load(cls, weights: StrPath | None, device: str, precision: str) -> _Encoder:
+    def load(cls, weights: StrPath | None, device: str, precision: str, report: Report) -> _Encoder:
         place = resolve_device(device)
         chosen = resolve_precision(precision, place)
-        return cls(load_model(weights, str(place)), chosen)
-
-    @property
-    def path(self) -> Path:
-        return Path(self.model.name)
+        found = find_weights(weights, report)
+        return cls(FaceModel.load(found.path, place, name=found.name), found.path, chosen)
 
     def writer(self, path: Path, faces: Faces | None, shard: Shard | None = None) -> LatentsWriter:
         return LatentsWriter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from facevae.config import SPLIT_CODES, ModelConfig
+from facevae.config import SPLIT_CODES, WEIGHTS_FILE, ModelConfig
 from facevae.errors import DataError
+from facevae.storage import shipped
 from facevae.storage.output import StrPath, describe_os_error
 
 if TYPE_CHECKING:
+    from facevae.model.prior import LatentPrior
     from facevae.storage.latents import Latents
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -54,12 +56,35 @@ def network_info(config: ModelConfig | None = None) -> NetworkInfo:
     return NetworkInfo(config, rows, sum(parameter.numel() for parameter in vae.parameters()))
 
 
+@dataclass(frozen=True)
+class ShippedInfo:
+    """The weights that come with facevae: their `name`, file and SHA-256, or the `problem` with them in a sentence, else None."""
+
+    name: str
+    path: Path
+    sha256: str
+    problem: str | None
+
+
+def shipped_info() -> ShippedInfo:
+    """Return what weights come with facevae, and whether they are as they should be."""
+    problem = None
+    try:
+        shipped.shipped_weights()
+    except DataError as error:
+        problem = str(error)
+    return ShippedInfo(shipped.SHIPPED_NAME, shipped.FOLDER / shipped.WEIGHTS, shipped.SHA256[shipped.WEIGHTS], problem)
+
+
 def info(path: StrPath) -> FileInfo:
-    """Describe a weights, checkpoint, faces, latents or UMAP file.
+    """Describe a weights, checkpoint, faces, latents or UMAP file; "faces-32" names the weights shipped with facevae.
 
     Raises:
         DataError: the file is missing, damaged, or none of facevae's.
     """
+    if shipped.names_shipped(path):
+        found = info(shipped.shipped_weights())
+        return replace(found, facts={"shipped as": f"{path}, used where there is no {WEIGHTS_FILE}"} | found.facts)
     path = Path(path)
     if not path.exists():
         raise DataError(f"There is no {path}. Name a file that facevae wrote, such as vae.safetensors or faces.h5.")
@@ -201,6 +226,12 @@ def _words(values: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _prior_in_words(prior: LatentPrior | None) -> str:
+    if prior is None:
+        return "none fitted: sample draws from N(0, I)"
+    return "fitted, one Gaussian" if prior.components == 1 else f"fitted, a mixture of {prior.components} Gaussians"
+
+
 def _weights_info(path: Path, common: dict[str, Any]) -> FileInfo:
     from facevae.storage.weights import FaceModel
 
@@ -212,6 +243,7 @@ def _weights_info(path: Path, common: dict[str, Any]) -> FileInfo:
         "network": ", ".join(f"{name} {value}" for name, value in _words(model.vae.config.to_dict()).items()),
         "parameters": f"{sum(parameter.numel() for parameter in model.vae.parameters()):,}",
         "weights hash": model.hash(),
+        "prior": _prior_in_words(model.prior),
         **_words(training),
         **{
             f"last {split} loss": f"{value['loss']:.2f} (reconstruction {value['reconstruction']:.2f}, "

@@ -92,7 +92,7 @@ def morph(
         picture_format: "png" for a strip, "gif" for a looped animation; by default what the output's suffix says.
         latents: take the direction from this `latents.h5` instead of the weights file.
         scale: how many times to enlarge a face, by default to about 96 pixels.
-        weights: the weights file; by default the workspace's.
+        weights: the weights file; by default the workspace's, or the shipped ones if it has none.
         device: auto, cpu, cuda or mps.
         report: is called with progress and notices.
 
@@ -113,7 +113,7 @@ def morph(
             f"{len(sources)} faces at {len(multipliers)} steps do not fit into one picture: name fewer, or fewer steps."
         )
     check_output(target, inputs=[face for face in sources if isinstance(face, Path)])
-    model = load_model(weights, device)
+    model = load_model(weights, device, report)
     name, delta = _direction(model, attribute, Path(latents) if latents is not None else None)
     inputs = load_faces(sources, model.image_size)
     mean, _ = model.encode(inputs.images)

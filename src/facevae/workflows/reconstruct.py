@@ -43,7 +43,7 @@ def reconstruct(
     scale: int | None = None,
     weights: StrPath | None = None,
     device: str = "auto",
-    report: Report = silent,  # noqa: ARG001 - every workflow takes one; this one has nothing to report yet
+    report: Report = silent,
 ) -> ReconstructResult:
     """Draw inputs in the top row and, below, what the decoder makes of their posterior means, with the error under each.
 
@@ -53,7 +53,7 @@ def reconstruct(
         count: how many faces to take from `faces`.
         faces: the prepared faces, read only when `images` is None.
         scale: how many times to enlarge a face, by default to about 96 pixels.
-        weights: the weights file; by default the workspace's.
+        weights: the weights file; by default the workspace's, or the shipped ones if it has none.
         device: auto, cpu, cuda or mps.
         report: is called with progress and notices.
 
@@ -73,7 +73,7 @@ def reconstruct(
         raise UsageError(f"{wanted} faces do not fit into one picture: ask for 1 to {_MAX_IN_PICTURE}.")
     check_image_name(output_name(output))
     check_output(output, inputs=paths or [])
-    model = load_model(weights, device)
+    model = load_model(weights, device, report)
     inputs = load_faces(paths, model.image_size) if paths is not None else _prepared(Path(faces), model, count)
     mean, _ = model.encode(inputs.images)
     reconstructions = model.decode(mean)

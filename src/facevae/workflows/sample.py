@@ -1,4 +1,4 @@
-"""`sample`: new faces, decoded from z ~ N(0, I)."""
+"""`sample`: new faces, decoded from latents drawn from the fitted prior or from N(0, I)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from facevae.errors import UsageError
 from facevae.figures.canvas import enlarge
 from facevae.figures.faces import sample_grid
 from facevae.figures.picture import check_image_name, image_bytes
+from facevae.model.prior import check_prior_name
 from facevae.progress import Report, silent
 from facevae.storage.output import StrPath, as_output, check_output, make_folder, output_name, write_bytes
+from facevae.storage.weights import FaceModel
 from facevae.workflows.common import load_model, tile_size
 
 _MAX_COUNT = 100_000
@@ -25,11 +27,15 @@ _MAX_IN_GRID = 2_000
 
 @dataclass(frozen=True)
 class SampleResult:
-    """What `sample` made: the picture files (none for a stream), the faces (N, S, S, 3) uint8, and the seed that gives them."""
+    """What `sample` made: the picture files (none for a stream), the faces (N, S, S, 3) uint8, and the seed that gives them.
+
+    `prior` is what the latents were drawn from, "fitted" or "normal".
+    """
 
     paths: tuple[Path, ...]
     faces: NDArray[np.uint8]
     seed: int
+    prior: str
 
 
 def sample(
@@ -38,11 +44,12 @@ def sample(
     *,
     seed: int | None = None,
     temperature: float = 1.0,
+    prior: str = "auto",
     separate: bool = False,
     scale: int | None = None,
     weights: StrPath | None = None,
     device: str = "auto",
-    report: Report = silent,  # noqa: ARG001 - every workflow takes one; sampling has nothing to report yet
+    report: Report = silent,
 ) -> SampleResult:
     """Draw new faces and write them as one grid or as single files.
 
@@ -50,15 +57,17 @@ def sample(
         count: how many.
         output: the picture, by default `samples.png`; with `separate` a folder, by default `samples/`.
         seed: for repeatable faces; without, one is drawn, which the result names.
-        temperature: the standard deviation of z; below 1 the faces are more average, above 1 stranger.
+        temperature: multiplies the standard deviation of z; below 1 the faces are more average, above 1 stranger.
+        prior: draw from the "fitted" prior of the weights, from N(0, I) with "normal", or with "auto" from the fitted one
+            where the weights have one.
         separate: write `sample-01.png`, ... instead of a grid.
         scale: how many times to enlarge a face (by default to about 96 pixels; single files are not enlarged).
-        weights: the weights file; by default the workspace's.
+        weights: the weights file; by default the workspace's, or the shipped ones if it has none.
         device: auto, cpu, cuda or mps.
         report: is called with progress and notices.
 
     Raises:
-        DataError: the weights are missing or damaged, or the output cannot be written.
+        DataError: the weights are missing, damaged or without the fitted prior asked for, or the output cannot be written.
         UsageError: a value is out of range.
     """
     if not 1 <= count <= (_MAX_COUNT if separate else _MAX_IN_GRID):
@@ -66,6 +75,7 @@ def sample(
         raise UsageError(f"{count} faces cannot be drawn: ask for at least 1, {most}.")
     if not 0.0 <= temperature <= 100.0:
         raise UsageError(f"A temperature of {temperature:g} is out of range: use a number from 0 to 100, such as 0.8.")
+    check_prior_name(prior)
     if seed is None:
         seed = secrets.randbits(32)
     elif seed < 0:
@@ -76,15 +86,20 @@ def sample(
             raise UsageError(
                 "Single files cannot go to standard output: name a folder with -o, or leave --separate out."
             )
-        model = load_model(weights, device)
+        model = load_model(weights, device, report)
         side = tile_size(model.image_size, 1 if scale is None else scale)
-        faces = model.sample(count, seed=seed, temperature=temperature)
-        return SampleResult(_write_separate(output, faces, side), faces, seed)
+        faces = model.sample(count, seed=seed, temperature=temperature, prior=prior)
+        return SampleResult(_write_separate(output, faces, side), faces, seed, _prior_used(model, prior))
     check_image_name(output_name(output))
     check_output(output)
-    faces = load_model(weights, device).sample(count, seed=seed, temperature=temperature)
+    model = load_model(weights, device, report)
+    faces = model.sample(count, seed=seed, temperature=temperature, prior=prior)
     write_bytes(output, image_bytes(sample_grid(faces, tile_size(faces.shape[1], scale)), output_name(output)))
-    return SampleResult((output,) if isinstance(output, Path) else (), faces, seed)
+    return SampleResult((output,) if isinstance(output, Path) else (), faces, seed, _prior_used(model, prior))
+
+
+def _prior_used(model: FaceModel, prior: str) -> str:
+    return "normal" if model.resolve_prior(prior) is None else "fitted"
 
 
 def _write_separate(folder: Path, faces: NDArray[np.uint8], side: int) -> tuple[Path, ...]:

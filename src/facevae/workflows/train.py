@@ -7,8 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facevae.config import FACES_FILE, WEIGHTS_FILE, ModelConfig, ScheduleName, SplitName, TrainConfig
-from facevae.errors import DataError, MismatchError, UsageError
+from facevae.config import (
+    DEFAULT_RECIPE,
+    FACES_FILE,
+    RECIPES,
+    WEIGHTS_FILE,
+    ModelConfig,
+    OptimizerName,
+    ScheduleName,
+    SplitName,
+    TrainConfig,
+)
+from facevae.errors import DataError, MismatchError, UsageError, did_you_mean
 from facevae.model.device import resolve_device
 from facevae.progress import Notice, Report, silent
 from facevae.storage.checkpoint import Checkpoint, load_checkpoint
@@ -54,6 +64,7 @@ def train(
     faces: StrPath = FACES_FILE,
     output: StrPath = WEIGHTS_FILE,
     *,
+    recipe: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -65,6 +76,9 @@ def train(
     split: SplitName | None = None,
     schedule: ScheduleName | None = None,
     warmup: float | None = None,
+    flip: bool | None = None,
+    optimizer: OptimizerName | None = None,
+    focus: float | None = None,
     patience: int | None = None,
     max_time: str | float | None = None,
     log: StrPath | None = None,
@@ -83,9 +97,10 @@ def train(
     Args:
         faces: the prepared faces.
         output: the weights file; the others are named after it, see `TrainFiles`.
+        recipe: what the other options begin with: detail (the default), or note, the reference run; see `config.RECIPES`.
         epochs: rounds over the training images; of a resumed run, counted from its very beginning.
         batch_size: images a step.
-        learning_rate: of Adam.
+        learning_rate: of the optimizer.
         latent_dim: latent units.
         channels: of every convolution.
         reconstruction_weight: of the mean squared error in the loss, see `TrainConfig`.
@@ -94,6 +109,9 @@ def train(
         split: which images to train on: train, valid, test or all.
         schedule: of the learning rate: constant, or cosine, which falls to 0 at the last epoch.
         warmup: epochs in which the learning rate first rises.
+        flip: mirror each image in half of the epochs.
+        focus: how much more the middle of the face weighs in the squared error than the corners.
+        optimizer: adam, or muon for weights and filters and Adam for the rest.
         patience: stop after that many epochs without a lower loss on valid, and keep the weights of the best; 0 for never.
         max_time: stop after that much time of this call: seconds, or a text such as "90s", "30m" or "1.5h".
         log: a file to add JSON lines to while it trains, see `facevae.storage.run_log`.
@@ -106,7 +124,7 @@ def train(
             `precision` may then change; any other option of the training may only repeat the checkpoint's value.
         report: is called with progress and notices.
 
-    An option of the training left at None has the default of `TrainConfig` or `ModelConfig`, or the checkpoint's value.
+    An option of the training left at None has the value of the recipe, or of the checkpoint that is resumed.
 
     Raises:
         DataError: a file is missing, damaged, or cannot be written.
@@ -138,18 +156,31 @@ def train(
         split=split,
         schedule=schedule,
         warmup=warmup,
+        flip=flip,
+        optimizer=optimizer,
+        focus=focus,
         patience=patience,
         precision=precision,
     )
     shape = _given(latent_dim=latent_dim, channels=channels)
+    base = _recipe(recipe)
     with Faces(faces) as opened:
         if resume:
-            checkpoint = _find_checkpoint(files, opened, {**how, **shape})
+            repeated = _given(**base.to_dict()) if recipe is not None else {}
+            checkpoint = _find_checkpoint(files, opened, {**repeated, **how, **shape})
             config, model_config = replace(checkpoint.train, **how), checkpoint.model
         else:
             checkpoint = None
-            config, model_config = TrainConfig(**how), ModelConfig(image_size=opened.image_size, **shape)
-        asked = {"faces": str(faces), "output": str(output), **how, **shape, "device": device, "resume": resume}
+            config, model_config = replace(base, **how), ModelConfig(image_size=opened.image_size, **shape)
+        asked = {
+            "faces": str(faces),
+            "output": str(output),
+            "recipe": recipe,
+            **how,
+            **shape,
+            "device": device,
+            "resume": resume,
+        }
         with meet(target, count, asked) as ranks:
             run = TrainingRun(files, opened, config, model_config, target, checkpoint, ranks, report)
             run.check_agreement()
@@ -173,6 +204,14 @@ def train(
         valid_loss=last_point(run.history, "valid"),
         leads=ranks.leads,
     )
+
+
+def _recipe(name: str | None) -> TrainConfig:
+    if name is None:
+        return RECIPES[DEFAULT_RECIPE]
+    if name not in RECIPES:
+        raise UsageError(f"There is no recipe {name}: use one of {', '.join(RECIPES)}.{did_you_mean(name, RECIPES)}")
+    return RECIPES[name]
 
 
 def _checked_logs(

@@ -1,4 +1,4 @@
-"""What a training leaves beside its network: the attribute directions, the loss plot, and the losses in words."""
+"""What a training leaves beside its network: attribute directions and prior, the loss plot, and the losses in words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from facevae.config import ENCODE_BATCH, TrainConfig
 from facevae.model.encoder import FoldedEncoder
 from facevae.model.latent_space import AttributeDirections, ClassSums
+from facevae.model.prior import LatentMoments, LatentPrior
 from facevae.model.vae import VAE
 from facevae.progress import Progress, Report
 from facevae.storage.history import HistoryPoint
@@ -21,27 +23,38 @@ from facevae.storage.output import write_bytes
 History = Sequence[HistoryPoint]
 
 
-def find_directions(
+class LatentStatistics(NamedTuple):
+    """What the posteriors of all training images give: the attribute directions (None without attributes), and the prior."""
+
+    directions: AttributeDirections | None
+    prior: LatentPrior
+
+
+def measure_latents(
     vae: VAE,
     images: NDArray[np.uint8],
-    attributes: NDArray[np.int8],
+    attributes: NDArray[np.int8] | None,
     *,
     stop: Callable[[], bool],
     report: Report,
-) -> AttributeDirections | None:
-    """Encode images (N, S, S, 3) and return the directions of their attributes (N, A); None when `stop` says so."""
-    sums = ClassSums(attributes.shape[1], vae.config.latent_dim)
+) -> LatentStatistics | None:
+    """Encode images (N, S, S, 3), of attributes (N, A), in one pass; None when `stop` says so."""
+    latent_dim = vae.config.latent_dim
+    sums = ClassSums(attributes.shape[1], latent_dim) if attributes is not None else None
+    moments = LatentMoments(latent_dim)
     total, done = len(images), 0
     batches = (images[start : start + ENCODE_BATCH] for start in range(0, total, ENCODE_BATCH))
     with closing(FoldedEncoder(vae).batches(batches)) as posteriors:
         while not stop():
             posterior = next(posteriors, None)
             if posterior is None:
-                return sums.directions()
-            mean, _ = posterior
-            sums.add(mean, attributes[done : done + len(mean)])
+                return LatentStatistics(sums.directions() if sums is not None else None, moments.prior())
+            mean, log_variance = posterior
+            if sums is not None and attributes is not None:
+                sums.add(mean, attributes[done : done + len(mean)])
+            moments.add(mean, log_variance)
             done += len(mean)
-            report(Progress("attribute directions", done, total))
+            report(Progress("latents", done, total))
     return None
 
 

@@ -14,7 +14,6 @@ import torch
 
 from facevae.config import ModelConfig, TrainConfig
 from facevae.errors import DataError, LostRankError, MismatchError, TrainingError, UsageError
-from facevae.model.latent_space import AttributeDirections
 from facevae.model.ranks import Ranks
 from facevae.model.schedule import learning_rate_at
 from facevae.model.training import MeanLoss, Trainer, evaluate_loss, new_vae
@@ -31,10 +30,11 @@ from facevae.workflows.interruption import Interruption
 from facevae.workflows.patience import best_valid, epochs_without_progress, is_stalled
 from facevae.workflows.training_log import TrainingLogs
 from facevae.workflows.training_outputs import (
+    LatentStatistics,
     describe_point,
-    find_directions,
     last_point,
     mean_of_epoch,
+    measure_latents,
     write_loss_plot,
 )
 
@@ -77,7 +77,7 @@ class TrainingRun:
         self._started = time.monotonic() - (checkpoint.seconds if checkpoint else 0.0)
         self._saved_at = time.monotonic()
         self._told_refusal = False
-        self._directions: AttributeDirections | None = None
+        self._latents: LatentStatistics | None = None
         self._train_images = torch.from_numpy(faces.images_of(config.split))
         if len(self._train_images) < 2:
             raise DataError(f"{faces.path} has one image in the split {config.split}: training needs at least two.")
@@ -188,7 +188,7 @@ class TrainingRun:
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
         for tensor in (
             *trainer.vae.state_dict().values(),
-            *(one for pair in trainer.optimizer.moments for one in pair),
+            *trainer.optimizer.tensors(),
         ):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         number = int.from_bytes(digest.digest()[:7], "big")
@@ -208,7 +208,8 @@ class TrainingRun:
             return False
         with suppress(DataError):
             model = FaceModel.load(self._files.weights)
-            whole = model.directions is not None or self._faces.attributes is None
+            directed = model.directions is not None or self._faces.attributes is None
+            whole = directed and model.prior is not None
             if whole and self._files.plot.exists() and model.hash() == FaceModel(self._network()).hash():
                 raise self._nothing_left()
         self._ranks.highest(0)  # all have looked before one writes
@@ -443,7 +444,9 @@ class TrainingRun:
     def _save_weights(self) -> None:
         if not self._ranks.leads:
             return
-        model = FaceModel(self._network(), self._training_record(), self._faces.attribute_names, self._directions)
+        directions, prior = self._latents or (None, None)
+        names = self._faces.attribute_names
+        model = FaceModel(self._network(), self._training_record(), names, directions, prior=prior)
         model.save(self._files.weights)
         write_history(self._files.history, self.history)
 
@@ -470,7 +473,7 @@ class TrainingRun:
         }
 
     def finish(self, interruption: Interruption, logs: TrainingLogs) -> None:
-        """Save, find the attribute directions, draw the loss, and save again with the directions."""
+        """Save, draw the loss, find attribute directions and prior, and save again with these."""
         if not self.history:
             raise KeyboardInterrupt
         if not self._ranks.leads:
@@ -483,20 +486,19 @@ class TrainingRun:
         write_loss_plot(self._files.plot, self.history, self._config)
         if self.best and self.best.epoch != self.epochs_done:
             self._report(Notice(f"The weights are those of epoch {self.best.epoch}, with the lowest loss on valid."))
-        if self._faces.attributes is not None:
-            self._directions = find_directions(
-                self._network(),
-                self._train_images.numpy(),
-                self._faces.attributes[self._faces.rows_of(self._config.split)],
-                stop=lambda: interruption.count > 1,
-                report=self._report,
-            )
-            if self._directions is not None:
-                self._save_weights()
-            else:
-                self._report(
-                    Notice("The attribute directions were not computed: facevae train --resume computes them.")
-                )
+        attributes = self._faces.attributes
+        self._latents = measure_latents(
+            self._network(),
+            self._train_images.numpy(),
+            attributes[self._faces.rows_of(self._config.split)] if attributes is not None else None,
+            stop=lambda: interruption.count > 1,
+            report=self._report,
+        )
+        if self._latents is not None:
+            self._save_weights()
+        else:
+            missing = "The prior was" if attributes is None else "The attribute directions and the prior were"
+            self._report(Notice(f"{missing} not computed: facevae train --resume computes them."))
         logs.write("end", **self._where(), reason=self.stopped, files=self._files.all())
 
 
