@@ -213,7 +213,9 @@ def assert_same(one: Path, other: Path, *, tolerance: float = 5e-5) -> None:
     first, second = tensors(one), tensors(other)
     assert first.keys() == second.keys()
     for name, tensor in first.items():
-        assert torch.allclose(tensor, second[name], rtol=tolerance, atol=tolerance), (
+        # Muon's momenta, of a loss in the thousands, are large, and some of their entries nearly nothing.
+        scale = max(1.0, float(tensor.abs().max()))
+        assert torch.allclose(tensor, second[name], rtol=tolerance, atol=tolerance * scale), (
             f"{name} by {(tensor - second[name]).abs().max():.2g}"
         )
     for row, wanted in zip(history(one), history(other), strict=True):
@@ -247,14 +249,16 @@ def test_two_processes_of_torchrun_and_then_one(start: Any, faces: Path, tmp_pat
     assert_same(tmp_path, tmp_path / "unbroken")
 
 
-def test_one_process_and_then_two_of_its_own(start: Any, faces: Path, tmp_path: Path) -> None:
-    alone(tmp_path, faces, epochs=1)
-    run = start(processes=2, epochs=3, resume=True)
+@pytest.mark.parametrize("recipe", ["note", "detail"])
+def test_one_process_and_then_two_of_its_own(start: Any, faces: Path, tmp_path: Path, recipe: str) -> None:
+    how = {"recipe": recipe, "schedule": "constant"}
+    alone(tmp_path, faces, epochs=1, **how)
+    run = start(processes=2, epochs=3, resume=True, **how)
     assert run.end() == 0, run.said
     assert run.stdout.read_text().splitlines() == WEIGHTS
     assert files(str(tmp_path)) == sorted([*LEFT, "stderr.txt", "stdout.txt"])
     assert [line[:10] for line in run.said.splitlines()] == ["epoch 2/3:", "epoch 3/3:"]
-    alone(subfolder(tmp_path, "unbroken"), faces, epochs=3)
+    alone(subfolder(tmp_path, "unbroken"), faces, epochs=3, **how)
     assert_same(tmp_path, tmp_path / "unbroken")
 
 

@@ -43,6 +43,10 @@ def test_a_share_and_its_standard_error() -> None:
     hits = np.array([True, False, True, True])
     assert share_estimate(hits) == pytest.approx((0.75, math.sqrt(0.75 * 0.25 / 4)))
     assert share_estimate(hits[:1]) == Estimate(1.0, None)
+    # Of all or none of 6, the error is that of 2 in 10.
+    sure = math.sqrt(0.2 * 0.8 / 6)
+    assert share_estimate(np.zeros(6, dtype=bool)) == pytest.approx((0.0, sure))
+    assert share_estimate(np.ones(6, dtype=bool)) == pytest.approx((1.0, sure))
 
 
 # ------------------------------------------------------------------------------------------ images
@@ -359,7 +363,8 @@ def test_edits_are_counted_as_the_definition_says() -> None:
     assert bright.similarity is not None
     assert bright.similarity.value == pytest.approx(np.concatenate(similar).mean(), rel=1e-5)
     flat = found.attributes[1]
-    assert (flat.given, flat.given_faces, flat.taken, flat.taken_faces) == (Estimate(0.0, 0.0), 60, None, 0)
+    never = share_estimate(np.zeros(60, dtype=bool))
+    assert (flat.given, flat.given_faces, flat.taken, flat.taken_faces) == (never, 60, None, 0)
 
 
 def test_side_effects_are_mean_changes_in_units_of_the_real_spread() -> None:
@@ -405,3 +410,15 @@ def test_companions_and_means_of_edit_figures() -> None:
     assert figures.companions(0) == [SideEffect("Flat", Estimate(-0.4, 0.1)), SideEffect("Bright", Estimate(0.3, 0.1))]
     assert figures.mean("given") == pytest.approx((0.75, 0.25))
     assert figures.mean("taken") is None
+
+
+def test_paired_sets_are_resampled_together() -> None:
+    """Images and their reconstructions: what differs between resamples is mostly common to both."""
+    one = np.random.default_rng(3).standard_normal((400, 5))
+    other = one + 0.05 * np.random.default_rng(4).standard_normal((400, 5)) + 0.2
+    apart = frechet_estimate(one, other, np.random.default_rng(0))
+    paired = frechet_estimate(one, other, np.random.default_rng(0), paired=True)
+    assert paired.value == apart.value
+    assert apart.standard_error is not None
+    assert paired.standard_error is not None
+    assert paired.standard_error < 0.5 * apart.standard_error

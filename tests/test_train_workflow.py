@@ -30,7 +30,7 @@ from facevae.storage.checkpoint import load_checkpoint, save_checkpoint
 from facevae.storage.faces import Faces
 from facevae.storage.training_files import TrainFiles
 from facevae.storage.weights import FaceModel
-from facevae.workflows import training_run
+from facevae.workflows import training_outputs, training_run
 from facevae.workflows.interruption import Interruption, deferred_interruption
 from facevae.workflows.train import TrainResult, train
 from support import ATTRIBUTE_NAMES, Recorder, same_state, write_faces
@@ -144,6 +144,17 @@ def test_weights_carry_the_prior_of_the_train_images(unbroken: TrainResult, face
     np.testing.assert_allclose(model.prior.scale_trils, expected.scale_trils, atol=1e-4)
 
 
+def test_too_many_units_for_a_prior_get_none(faces: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_outputs, "MOST_UNITS", 4)
+    monkeypatch.setattr(training_run, "MOST_UNITS", 4)
+    train(faces, output, epochs=1, **TINY)
+    model = FaceModel.load(output)
+    assert model.prior is None
+    assert model.directions is not None
+    with pytest.raises(UsageError, match="has been trained for 1 epochs already"):
+        train(faces, output, resume=True, device="cpu")
+
+
 def test_weights_carry_the_record_of_the_training(unbroken: TrainResult, faces: Path) -> None:
     training = FaceModel.load(unbroken.files.weights).training
     with Faces(faces) as opened:
@@ -192,10 +203,10 @@ def test_a_resumed_training_keeps_its_recipe(faces: Path, output: Path) -> None:
     with pytest.raises(UsageError) as error:
         train(faces, output, epochs=2, resume=True, recipe="detail", device="cpu")
     assert str(error.value) == (
-        f"{TrainFiles(output).checkpoint} was trained with batch size 12, not 128: resume without that option, or start a new "
-        "training without --resume."
+        f"{TrainFiles(output).checkpoint} was trained with reconstruction weight 2000.0, not 200000.0: resume without that "
+        "option, or start a new training without --resume."
     )
-    assert train(faces, output, epochs=2, resume=True, **TINY).epochs == 2.0
+    assert train(faces, output, epochs=2, resume=True, recipe="note", device="cpu").epochs == 2.0
 
 
 def test_muon_and_flips_resume_exactly(faces: Path, output: Path) -> None:

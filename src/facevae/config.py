@@ -114,7 +114,7 @@ class TrainConfig:
     + `kl_weight` x (KL divergence in nats, summed over the latent units).
 
     `reconstruction_weight` matters more than any other number here. At 1 (an unweighted mean beside a summed KL) the posterior
-    collapses and every reconstruction is the same grey face. The reference's 2000 keeps about 20 of 200 units active on 32x32
+    collapses and every reconstruction is the same grey face. The reference's 2000 keeps a dozen of 200 units active on 32x32
     faces, with soft reconstructions and faint edits; 20 times that keeps them all, and random samples get rougher.
 
     `schedule` says what becomes of the learning rate, see `facevae.model.schedule`; `warmup` is how many epochs it rises first,

@@ -74,7 +74,7 @@ def train(
             "--reconstruction-weight",
             metavar="X",
             help=f"Of the mean squared error. {_default('reconstruction_weight')} The less, the fewer latent units stay "
-            "active and the softer are reconstructions and morphs: with 2000 about 20 units. At 1 the posterior collapses and "
+            "active and the softer are reconstructions and morphs: with 2000 a dozen units. At 1 the posterior collapses and "
             "every face comes out the same.",
         ),
     ] = None,

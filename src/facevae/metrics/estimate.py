@@ -28,6 +28,12 @@ def mean_estimate(values: NDArray[Any]) -> Estimate:
 
 
 def share_estimate(hits: NDArray[np.bool_]) -> Estimate:
-    """Return the share of true values (N) and its standard error, sqrt(p (1 - p) / N)."""
-    share = float(hits.mean())
-    return Estimate(share, math.sqrt(share * (1.0 - share) / len(hits)) if len(hits) > 1 else None)
+    """Return the share of true values (N) and its standard error, sqrt(p (1 - p) / N).
+
+    For the error of a share of 0 or 1, p is that of two more values of each kind (Agresti & Coull 1998), as it would be 0.
+    """
+    share, count = float(hits.mean()), len(hits)
+    if count < 2:
+        return Estimate(share, None)
+    spread = share if 0.0 < share < 1.0 else (share * count + 2.0) / (count + 4.0)
+    return Estimate(share, math.sqrt(spread * (1.0 - spread) / count))

@@ -37,10 +37,11 @@ def frechet_distance(one: Features, other: Features) -> float:
     return _distance(_fit(np.asarray(one, dtype=np.float64)), _fit(np.asarray(other, dtype=np.float64)))
 
 
-def frechet_estimate(one: Features, other: Features, random: np.random.Generator) -> Estimate:
+def frechet_estimate(one: Features, other: Features, random: np.random.Generator, *, paired: bool = False) -> Estimate:
     """Return d^2 with the standard error of a bootstrap, which draws both sets anew with replacement (Efron 1979).
 
-    The value is that of the sets themselves: the resampled ones, which repeat some images, lie a little further apart.
+    Where the sets are `paired`, as images and their reconstructions are, each draw takes the same rows of both. The value is that
+    of the sets themselves: the resampled ones, which repeat some images, lie a little further apart.
     """
     sides = [np.asarray(side, dtype=np.float64) for side in (one, other)]
     value = _distance(*(_fit(side) for side in sides))
@@ -48,7 +49,10 @@ def frechet_estimate(one: Features, other: Features, random: np.random.Generator
         return Estimate(value)
 
     def resampled(generator: np.random.Generator) -> float:
-        return _distance(*(_fit(side[generator.integers(0, len(side), len(side))]) for side in sides))
+        rows = [generator.integers(0, len(side), len(side)) for side in sides]
+        if paired:
+            rows[1] = rows[0]
+        return _distance(*(_fit(side[drawn]) for side, drawn in zip(sides, rows, strict=True)))
 
     return Estimate(value, float(np.std(list(each_alone(resampled, random.spawn(_RESAMPLES))), ddof=1)))
 

@@ -19,6 +19,9 @@ from facevae.errors import DataError, UsageError
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
+MOST_UNITS = 4096
+"""Latent units up to which training fits a prior: its covariance has the square of their number in it, 128 MB here."""
+
 PRIOR_NAMES = ("auto", "fitted", "normal")
 """What faces are drawn from: the fitted prior, N(0, I), or the fitted one where there is one."""
 

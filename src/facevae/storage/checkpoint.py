@@ -1,8 +1,8 @@
 """`vae.checkpoint.safetensors`: all that an interrupted training needs to go on exactly where it was.
 
-Tensors: the network's under `vae.`, Adam's moments and step counts under `optimizer.<parameter number>.`. Metadata, as JSON:
-`model`, `train` (the two configurations), `progress` (epoch, step, seconds), `faces_fingerprint` and `history`. A training that
-may stop early adds the best network so far under `best.`, and its epoch as `best_epoch`.
+Tensors: the network's under `vae.`, the optimiser's state (`Trainer.optimizer.state()`) under `optimizer.<number>.`. Metadata,
+as JSON: `model`, `train` (the two configurations), `progress` (epoch, step, seconds), `faces_fingerprint` and `history`. A
+training that may stop early adds the best network so far under `best.`, and its epoch as `best_epoch`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Checkpoint:
                 vae.load_state_dict(self.best.state)
 
     def restore_optimizer(self, trainer: Trainer) -> None:
-        """Copy Adam's state into the trainer's optimiser.
+        """Copy the state into the trainer's optimiser.
 
         Raises:
             DataError: it does not fit the trainer's network.

@@ -85,17 +85,17 @@ class _Looking:
             features=real.shape[1],
             normal=self._distance(self._sampled(count, fitted=False), real, 3),
             fitted=self._distance(fitted, real, 4) if fitted is not None else None,
-            reconstructions=self._distance(self._decoded.features[rows], real, 5),
+            reconstructions=self._distance(self._decoded.features[rows], real, 5, paired=True),
             floor=self._distance(others, real, 6) if others is not None else None,
         )
 
-    def _distance(self, features: Floats, real: Floats, done: int) -> Estimate:
-        found = frechet_estimate(features, real, self._subject.random(_BOOTSTRAP_STREAM))
+    def _distance(self, features: Floats, real: Floats, done: int, *, paired: bool = False) -> Estimate:
+        found = frechet_estimate(features, real, self._subject.random(_BOOTSTRAP_STREAM), paired=paired)
         self._subject.report(Progress("samples", done, _SETS, "sets"))
         return found
 
     def _sampled(self, count: int, *, fitted: bool) -> Floats:
-        """Return the features of samples, those of both priors from the same numbers."""
+        """Return the features of samples from the fitted prior or from N(0, I)."""
         model, random = self._subject.model, self._subject.random(_PRIOR_STREAM)
         if fitted and model.prior is not None:
             latents = model.prior.sample(count, random)

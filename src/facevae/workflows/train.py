@@ -166,7 +166,8 @@ def train(
     base = _recipe(recipe)
     with Faces(faces) as opened:
         if resume:
-            repeated = _given(**base.to_dict()) if recipe is not None else {}
+            # What a recipe decides, not what it leaves at every recipe's default.
+            repeated = _told_apart(base) if recipe is not None else {}
             checkpoint = _find_checkpoint(files, opened, {**repeated, **how, **shape})
             config, model_config = replace(checkpoint.train, **how), checkpoint.model
         else:
@@ -214,6 +215,16 @@ def _recipe(name: str | None) -> TrainConfig:
     return RECIPES[name]
 
 
+def _told_apart(recipe: TrainConfig) -> dict[str, Any]:
+    """Return the options by which the recipes differ, apart from those that are often given beside one."""
+    others = [other.to_dict() for other in RECIPES.values()]
+    return {
+        name: value
+        for name, value in recipe.to_dict().items()
+        if name not in _GIVEN_BESIDE and any(other[name] != value for other in others)
+    }
+
+
 def _checked_logs(
     log: StrPath | None, tensorboard: StrPath | None, files: TrainFiles, faces: Path, *, resume: bool
 ) -> tuple[Path | None, Path | None]:
@@ -232,6 +243,8 @@ def _set_aside(files: TrainFiles, report: Report) -> None:
     if kept:
         report(Notice(f"The earlier training is kept as {kept.weights} (and the files beside it)."))
 
+
+_GIVEN_BESIDE = ("batch_size", "learning_rate")
 
 _MAY_CHANGE = ("epochs", "learning_rate", "patience", "precision")
 """What a resumed training may be asked for anew."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facevae.config import ENCODE_BATCH, TrainConfig
 from facevae.model.encoder import FoldedEncoder
 from facevae.model.latent_space import AttributeDirections, ClassSums
-from facevae.model.prior import LatentMoments, LatentPrior
+from facevae.model.prior import MOST_UNITS, LatentMoments, LatentPrior
 from facevae.model.vae import VAE
 from facevae.progress import Progress, Report
 from facevae.storage.history import HistoryPoint
@@ -24,10 +24,12 @@ History = Sequence[HistoryPoint]
 
 
 class LatentStatistics(NamedTuple):
-    """What the posteriors of all training images give: the attribute directions (None without attributes), and the prior."""
+    """What the posteriors of all training images give: the attribute directions, None without attributes, and the prior, None
+    for more than `MOST_UNITS` latent units.
+    """
 
     directions: AttributeDirections | None
-    prior: LatentPrior
+    prior: LatentPrior | None
 
 
 def measure_latents(
@@ -41,18 +43,21 @@ def measure_latents(
     """Encode images (N, S, S, 3), of attributes (N, A), in one pass; None when `stop` says so."""
     latent_dim = vae.config.latent_dim
     sums = ClassSums(attributes.shape[1], latent_dim) if attributes is not None else None
-    moments = LatentMoments(latent_dim)
+    moments = LatentMoments(latent_dim) if latent_dim <= MOST_UNITS else None
     total, done = len(images), 0
     batches = (images[start : start + ENCODE_BATCH] for start in range(0, total, ENCODE_BATCH))
     with closing(FoldedEncoder(vae).batches(batches)) as posteriors:
         while not stop():
             posterior = next(posteriors, None)
             if posterior is None:
-                return LatentStatistics(sums.directions() if sums is not None else None, moments.prior())
+                return LatentStatistics(
+                    sums.directions() if sums is not None else None, moments.prior() if moments is not None else None
+                )
             mean, log_variance = posterior
             if sums is not None and attributes is not None:
                 sums.add(mean, attributes[done : done + len(mean)])
-            moments.add(mean, log_variance)
+            if moments is not None:
+                moments.add(mean, log_variance)
             done += len(mean)
             report(Progress("latents", done, total))
     return None

@@ -14,6 +14,7 @@ import torch
 
 from facevae.config import ModelConfig, TrainConfig
 from facevae.errors import DataError, LostRankError, MismatchError, TrainingError, UsageError
+from facevae.model.prior import MOST_UNITS
 from facevae.model.ranks import Ranks
 from facevae.model.schedule import learning_rate_at
 from facevae.model.training import MeanLoss, Trainer, evaluate_loss, new_vae
@@ -209,7 +210,7 @@ class TrainingRun:
         with suppress(DataError):
             model = FaceModel.load(self._files.weights)
             directed = model.directions is not None or self._faces.attributes is None
-            whole = directed and model.prior is not None
+            whole = directed and (model.prior is not None or model.latent_dim > MOST_UNITS)
             if whole and self._files.plot.exists() and model.hash() == FaceModel(self._network()).hash():
                 raise self._nothing_left()
         self._ranks.highest(0)  # all have looked before one writes
