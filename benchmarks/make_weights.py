@@ -1,6 +1,6 @@
 """Makes the weights that come with facevae:  python benchmarks/make_weights.py CELEBA_DIR WORKSPACE
 
-Prepares the faces, trains the default recipe on their train split for 40 epochs, and rounds the network to half precision.
+Prepares the faces, trains the default recipe on their train split for 60 epochs, and rounds the network to half precision.
 Started again in the same workspace it goes on where it was stopped. Prints the SHA-256 for `storage/shipped.py`, and the hash of
 the network, which is the same for the same training (the file's is not: safetensors writes its metadata in any order).
 """
@@ -15,7 +15,7 @@ import facevae
 from facevae.progress import Event, Notice
 from facevae.storage.shipped import WEIGHTS
 
-EPOCHS = 40
+EPOCHS = 60
 
 
 def tell(event: Event) -> None:

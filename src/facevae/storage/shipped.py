@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[1] / "weights"
 WEIGHTS = f"{SHIPPED_NAME}.safetensors"
 JUDGE = "judge.safetensors"
 SHA256 = {
-    WEIGHTS: "d413520c054376e63aeb916c34f80c9bc8d254e8234b128e9b2f9f6ddc23757d",
+    WEIGHTS: "2b04b92902877dc8aafd6e414b155ff5a4601264cc3561882591eabf87fdbc62",
     JUDGE: "bb457e0da7fcf364178cbed629b70c7c1d2b6a1e59c2da165e32f3dedfed39d8",
 }
 
