@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facevae.model.inference import CPU_BATCH, to_tensor
-from facevae.model.workers import Workers
+from facevae.model.inference import each_batch, to_tensor
 
 JUDGE_SIZE = 32
 """The side of the images that the judge takes, in pixels."""
@@ -92,13 +91,12 @@ def judge_images(network: Judge, images: NDArray[np.uint8]) -> JudgeView:
     """Return what `network`, on the CPU, sees in images (N, S, S, 3), S a multiple of 32; it is left in evaluation mode."""
     network.eval()
 
+    cpu = torch.device("cpu")
+
     def judge(rows: slice) -> tuple[Tensor, Tensor]:
-        features, logits = network(shrink(to_tensor(images[rows], torch.device("cpu"))))
+        features, logits = network(shrink(to_tensor(images[rows], cpu)))
         return features, logits
 
-    batches = [slice(start, start + CPU_BATCH) for start in range(0, max(len(images), 1), CPU_BATCH)]
-    workers = Workers()
-    with workers.alone():
-        parts = list(workers.each(judge, batches))
+    parts = each_batch(judge, len(images), cpu)
     features, logits = (torch.cat(side).numpy() for side in zip(*parts, strict=True))
     return JudgeView(features, logits)
