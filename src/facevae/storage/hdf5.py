@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from facevae.errors import DataError
+from facevae.storage.closing import Closing
 from facevae.storage.kinds import HDF5_KINDS
 from facevae.storage.output import describe_os_error
 
@@ -79,8 +79,8 @@ def damaged_as_data_error(path: Path, remedy: str) -> Iterator[None]:
         raise DataError(f"{path} is damaged ({' '.join(str(error).split())[:120]}). {remedy}") from error
 
 
-class Closing:
-    """A holder of an open HDF5 file, which is closed at the end of a `with` block."""
+class _OpenFile(Closing):
+    """A holder of an open HDF5 file."""
 
     _file: h5py.File
 
@@ -88,16 +88,8 @@ class Closing:
         """Close the file."""
         self._file.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Writer(Closing):
+class Writer(_OpenFile):
     """A new HDF5 file of one of facevae's formats: not complete until `finish`, with the columns that all of them share.
 
     These are `names`, and, where wanted, `split` and `attributes`.
@@ -141,7 +133,7 @@ class Columns(NamedTuple):
     attributes: NDArray[np.int8] | None
 
 
-class Reader(Closing):
+class Reader(_OpenFile):
     """An HDF5 file of one of facevae's formats, open for reading; a subclass names the format and loads what it needs.
 
     Names, splits and attributes are read on first use, all of them, or by `columns` for some rows: there may be millions.

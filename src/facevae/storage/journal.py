@@ -31,13 +31,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facevae.errors import DataError, UsageError
+from facevae.storage.closing import Closing
 from facevae.storage.output import describe_os_error
 
 MAGIC = b"facevae unfinished faces, version 1\n"
@@ -84,7 +84,7 @@ def journal_path(output: Path) -> Path:
     return target.with_name(name)
 
 
-class Journal:
+class Journal(Closing):
     """The open and locked file beside an output. Call `resume`, or `begin`, and then `append`.
 
     Attributes:
@@ -233,14 +233,6 @@ class Journal:
             if not self.faces and (self._in_use or not self.found):
                 self.remove()
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _reset(self, image_size: int) -> None:
         self.rows = self.faces = 0
