@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from facevae.drawing import ATTRIBUTE_NAMES, write_drawn_faces
 from facevae.storage.faces import Faces
 from facevae.storage.images import load_face
+from facevae.workflows.prepare import prepare
 from helpers import files, put_pictures, refusal, run, succeed
+from support import Recorder
 
 COUNT = 20
 
@@ -78,6 +83,7 @@ def test_json(celeba: Path) -> None:
             "splits": {"train": 16, "valid": 2, "test": 0},  # faces 10 and 20 are left out
             "attributes": list(ATTRIBUTE_NAMES),
             "skipped": [],
+            "too_small": 0,
             "fingerprint": faces.fingerprint,
         }
 
@@ -295,6 +301,118 @@ def test_nothing_but_damage(workspace: Path) -> None:
     assert files() == ["mine"]
 
 
+# ------------------------------------------------------------------------------------------ sizes
+
+
+UPSCALER = "Faces of {0} x {0} pixels are for the upscaler: facevae train takes powers of two, such as 32 or 64."
+
+
+def shrink(data: Path, numbers: Iterable[int], size: tuple[int, int] = (64, 64)) -> None:
+    """Make some of the faces smaller."""
+    for number in numbers:
+        path = data / "img_align_celeba" / f"{number:06}.jpg"
+        with Image.open(path) as image:
+            image.resize(size).save(path)
+
+
+@settings(max_examples=8, deadline=None)
+@given(size=st.integers(16, 130), count=st.integers(1, 5))
+def test_any_size_gives_the_frames_resized_to_it(
+    size: int, count: int, drawn: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    output, report = tmp_path_factory.mktemp("sized") / "faces.h5", Recorder()
+    result = prepare(drawn, output, size=size, limit=count, report=report)
+    assert report.notices == ([] if size & (size - 1) == 0 else [UPSCALER.format(size)])
+    with Faces(output) as faces:
+        assert (faces.count, faces.image_size, faces.fingerprint) == (count, size, result.fingerprint)
+        expected = [load_face(drawn / "img_align_celeba" / name, size) for name in faces.names]
+        assert np.array_equal(faces.read(0, count), np.stack(expected))
+
+
+def test_a_size_for_the_upscaler_is_told_and_train_refuses_it(celeba: Path) -> None:
+    outcome = succeed("prepare", "--celeba-dir", celeba, "--size", 96, "--limit", 3, "-o", "faces-96.h5")
+    assert outcome.stderr == UPSCALER.format(96) + "\n3 faces (3 train, 0 valid, 0 test) with 40 attributes.\n"
+    assert refusal("train", "--faces", "faces-96.h5") == (
+        "faces-96.h5 holds faces of 96 x 96 pixels, which do not fit the network: "
+        "prepare them with --size 64 (a power of two from 16 to 512)."
+    )
+    assert files() == ["data", "faces-96.h5"]
+
+
+def test_small_images_are_left_out_and_counted(celeba: Path) -> None:
+    shrink(celeba, [1, 2, 11])
+    shrink(celeba, [4], (300, 63))
+    shrink(celeba, [5], (64, 300))
+    shrink(celeba, [6, 20], (65, 65))
+    outcome = succeed("prepare", "--celeba-dir", celeba, "--min-side", 65)
+    assert outcome.stderr == (
+        "5 images with a side of less than 65 pixels were left out (--min-side).\n"
+        "15 faces (12 train, 2 valid, 1 test) with 40 attributes.\n"
+    )
+    rows = (celeba / "list_attr_celeba.txt").read_text().splitlines()[2:]
+    kept = [number for number in range(1, COUNT + 1) if number not in (1, 2, 4, 5, 11)]
+    with Faces(Path("faces.h5")) as faces:
+        assert faces.min_side == 65
+        assert faces.names == [f"{number:06}.jpg" for number in kept]
+        assert faces.split.tolist() == [0 if number <= 17 else 1 if number <= 19 else 2 for number in kept]
+        assert faces.attributes is not None
+        assert faces.attributes.tolist() == [[int(value) for value in rows[n - 1].split()[1:]] for n in kept]
+        expected = [load_face(celeba / "img_align_celeba" / name, 32) for name in faces.names]
+        assert np.array_equal(faces.read(0, len(kept)), np.stack(expected))
+
+
+def test_without_a_smallest_side_every_image_is_taken_and_the_file_does_not_speak_of_one(celeba: Path) -> None:
+    shrink(celeba, [1], (3, 2))
+    assert succeed("prepare", "--celeba-dir", celeba, "--json").json["faces"] == COUNT
+    with Faces(Path("faces.h5")) as faces:
+        assert faces.min_side is None
+
+
+def test_one_small_image_is_told_in_the_singular_and_counted_in_json(celeba: Path) -> None:
+    shrink(celeba, [3])
+    (celeba / "img_align_celeba" / "000018.jpg").write_bytes(b"")
+    outcome = succeed("prepare", "--celeba-dir", celeba, "--min-side", 65, "--json")
+    assert (outcome.json["faces"], outcome.json["too_small"]) == (18, 1)
+    assert outcome.json["skipped"] == [
+        {"name": "000018.jpg", "reason": "000018.jpg is empty, where an image is expected."}
+    ]
+    assert outcome.stderr == (
+        "1 image with a side of less than 65 pixels was left out (--min-side).\n"
+        "Skipped 1 image (--strict makes this an error):\n"
+        "  000018.jpg is empty, where an image is expected.\n"
+        "18 faces (16 train, 1 valid, 1 test) with 40 attributes.\n"
+    )
+
+
+def test_strict_does_not_stop_at_small_images(celeba: Path) -> None:
+    shrink(celeba, [3])
+    outcome = succeed("prepare", "--celeba-dir", celeba, "--min-side", 65, "--strict", "--json").json
+    assert (outcome["faces"], outcome["too_small"]) == (19, 1)
+    (celeba / "img_align_celeba" / "000018.jpg").write_bytes(b"")
+    assert refusal("prepare", "--celeba-dir", celeba, "--min-side", 65, "--strict").startswith("000018.jpg is empty")
+
+
+def test_a_limit_counts_small_images_too(celeba: Path) -> None:
+    """Their size is known only once they are read."""
+    shrink(celeba, [1, 2])
+    outcome = succeed("prepare", "--celeba-dir", celeba, "--min-side", 65, "--limit", 10, "--json").json
+    assert (outcome["faces"], outcome["too_small"]) == (9, 1)
+    with Faces(Path("faces.h5")) as faces:
+        assert faces.names == [f"{number:06}.jpg" for number in range(3, COUNT + 1, 2)]
+
+
+def test_nothing_but_small_images(celeba: Path) -> None:
+    remedy = "has sides of at least 300 pixels: give a smaller --min-side, or leave it out."
+    assert refusal("prepare", "--celeba-dir", celeba, "--min-side", 300, "-q") == (
+        f"None of the 20 images in data/img_align_celeba {remedy}"
+    )
+    (celeba / "img_align_celeba" / "000018.jpg").write_bytes(b"")
+    assert refusal("prepare", "--celeba-dir", celeba, "--min-side", 300, "-q") == (
+        f"None of the 19 images in data/img_align_celeba that could be read {remedy}"
+    )
+    assert files() == ["data"]
+
+
 # ------------------------------------------------------------------------------------------ refusals
 
 
@@ -308,13 +426,15 @@ def test_the_folder_must_be_named(workspace: Path) -> None:
     ("options", "message"),
     [
         (
-            ["--size", "33"],
-            "An image size of 33 does not fit the network: use a power of two from 16 to 512, such as 32 or 64.",
+            ["--size", "15"],
+            "A size of 15 pixels is out of range: use a whole number from 16 to 512, such as 32 or 64.",
         ),
         (
-            ["--size", "0"],
-            "An image size of 0 does not fit the network: use a power of two from 16 to 512, such as 32 or 64.",
+            ["--size", "513"],
+            "A size of 513 pixels is out of range: use a whole number from 16 to 512, such as 32 or 64.",
         ),
+        (["--min-side", "0"], "A smallest side of 0 pixels is out of range: use a whole number of at least 1."),
+        (["--min-side", "-3"], "A smallest side of -3 pixels is out of range: use a whole number of at least 1."),
         (["--limit", "0"], "A limit of 0 faces is out of range: use a whole number of at least 1."),
         (["--limit", "-5"], "A limit of -5 faces is out of range: use a whole number of at least 1."),
         (["-o", "data"], "data is a folder: name a file to write to."),

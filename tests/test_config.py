@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facevae.config import RECIPES, SPLIT_CODES, SPLIT_NAMES, ModelConfig, TrainConfig
+from facevae.config import RECIPES, SPLIT_CODES, SPLIT_NAMES, ModelConfig, TrainConfig, check_face_size, fits_network
 from facevae.errors import DataError, FacevaeError, MismatchError, TrainingError, UsageError, did_you_mean
 
 POWERS = [16, 32, 64, 128, 256, 512]
@@ -44,6 +44,27 @@ def test_defaults_are_the_reference() -> None:
 def test_splits_have_the_numbers_of_celeba() -> None:
     assert SPLIT_CODES == {"train": 0, "valid": 1, "test": 2}
     assert SPLIT_NAMES == ("train", "valid", "test", "all")
+
+
+@given(st.integers(-10, 1100))
+def test_faces_may_have_any_size_from_16_to_512_and_the_network_takes_powers_of_two(size: int) -> None:
+    assert fits_network(size) == (size in POWERS)
+    if 16 <= size <= 512:
+        check_face_size(size)
+        return
+    with pytest.raises(UsageError) as error:
+        check_face_size(size)
+    assert str(error.value) == (
+        f"A size of {size} pixels is out of range: use a whole number from 16 to 512, such as 32 or 64."
+    )
+
+
+def test_a_size_is_a_whole_number() -> None:
+    with pytest.raises(UsageError) as error:
+        check_face_size(96.0)  # type: ignore[arg-type]
+    assert str(error.value) == (
+        "A size of 96.0 pixels is out of range: use a whole number from 16 to 512, such as 32 or 64."
+    )
 
 
 @given(

@@ -17,7 +17,7 @@ from PIL import Image
 
 from facevae.errors import DataError
 from facevae.storage import images
-from facevae.storage.images import IMAGE_SUFFIXES, MAX_PIXELS, load_face, open_image
+from facevae.storage.images import IMAGE_SUFFIXES, MAX_PIXELS, load_face, open_image, smaller_side
 
 KINDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or PNM"
 
@@ -208,6 +208,47 @@ def test_photographs_are_turned_upright(kind: str, orientation: int, corners: st
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_broken_metadata_do_not_make_an_image_unreadable(exif: bytes) -> None:
     assert open_image(encoded(Image.new("RGB", (8, 8)), "JPEG", exif=exif)).size == (8, 8)
+
+
+# ------------------------------------------------------------------------------- the size, from the header
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+@pytest.mark.parametrize(("width", "height"), [(41, 70), (70, 41), (41, 41)])
+def test_the_smaller_side_is_known_without_decoding(
+    kind: str, width: int, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: object) -> None:
+        raise AssertionError("decoded")
+
+    data = encoded(photograph(width, height), kind)
+    monkeypatch.setattr(images, "_decoded", never)
+    monkeypatch.setattr(images, "decode_plain", never)
+    assert smaller_side(data, "face") == 41
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_image_on_its_side_has_the_same_sides(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert smaller_side(encoded(photograph(41, 70), "JPEG", exif=exif), "face") == 41
+
+
+def test_what_has_no_header_has_no_sides() -> None:
+    whole = encoded(photograph(60, 60), "JPEG")
+    flat = bytearray(whole)
+    frame = flat.index(b"\xff\xc0")
+    flat[frame + 5 : frame + 7] = b"\0\0"
+    damaged = "face begins as a JPEG image but is damaged or cut short: save or fetch it again."
+    for data, message in (
+        (b"", "face is empty, where an image is expected."),
+        (b"a text of no kind", f"face is not an image that can be read: give a {KINDS} file."),
+        (whole[:40], damaged),
+        (bytes(flat), damaged),
+    ):
+        with pytest.raises(DataError) as caught:
+            smaller_side(data, "face")
+        assert str(caught.value) == message
 
 
 # ------------------------------------------------------------------------------- errors

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 SIZE = 4
 RECORD = {"image_size": SIZE, "resize_rule": "any"}
 ROWS = (3, 1, 4, 2)
-SKIPPED: tuple[list[tuple[int, str]], ...] = ([(1, "damaged: \N{SNOWMAN}")], [(0, "empty")], [], [])
+SKIPPED: tuple[list[tuple[int, str]], ...] = ([(1, "damaged: \N{SNOWMAN}")], [(0, "empty")], [(2, "a text")], [])
+TOO_SMALL: tuple[list[int], ...] = ([], [], [0, 3], [1])
+ALL_SKIPPED = [(1, "damaged: \N{SNOWMAN}"), (3, "empty"), (6, "a text")]
+ALL_TOO_SMALL = [4, 7, 9]
 
 
 def digest_of(start: int, stop: int) -> bytes:
@@ -33,9 +36,10 @@ def digest_of(start: int, stop: int) -> bytes:
 def batches() -> list[Prepared]:
     random = np.random.default_rng(0)
     prepared, start = [], 0
-    for rows, skipped in zip(ROWS, SKIPPED, strict=True):
-        images = random.integers(0, 256, (rows - len(skipped), SIZE, SIZE, 3), dtype=np.uint8)
-        prepared.append(Prepared(rows, skipped, images, digest_of(start, start + rows)))
+    for rows, skipped, too_small in zip(ROWS, SKIPPED, TOO_SMALL, strict=True):
+        count = rows - len(skipped) - len(too_small)
+        images = random.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+        prepared.append(Prepared(rows, skipped, images, digest_of(start, start + rows), too_small))
         start += rows
     return prepared
 
@@ -65,8 +69,8 @@ def test_what_was_put_in_comes_out(tmp_path: Path, block: int) -> None:
     with Journal(tmp_path / "faces.h5") as journal:
         assert journal.found
         assert journal.resume(RECORD, SIZE, digest_of)
-        assert (journal.rows, journal.faces) == (10, 8)
-        assert journal.skipped == [(1, "damaged: \N{SNOWMAN}"), (3, "empty")]
+        assert (journal.rows, journal.faces) == (10, 4)
+        assert (journal.skipped, journal.too_small) == (ALL_SKIPPED, ALL_TOO_SMALL)
         assert np.array_equal(images_of(journal, block), all_images())
 
 
@@ -77,30 +81,32 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
         assert journal.resume(RECORD, SIZE, digest_of)
         for batch in batches()[2:]:
             journal.append(batch)
+        assert (journal.skipped, journal.too_small) == (ALL_SKIPPED, ALL_TOO_SMALL)
         assert np.array_equal(images_of(journal), all_images())
     assert (tmp_path / "faces.h5.unfinished").read_bytes() == whole
 
 
-def resumed(output: Path) -> tuple[int, NDArray[np.uint8], list[tuple[int, str]]]:
+def resumed(output: Path) -> tuple[int, NDArray[np.uint8], list[tuple[int, str]], list[int]]:
     """What a run that comes upon the journal takes over: as many rows as it says, of the right images."""
     with Journal(output) as journal:
         if not journal.resume(RECORD, SIZE, digest_of):
-            return 0, np.empty((0, SIZE, SIZE, 3), np.uint8), []
-        return journal.rows, images_of(journal), journal.skipped
+            return 0, np.empty((0, SIZE, SIZE, 3), np.uint8), [], []
+        return journal.rows, images_of(journal), journal.skipped, journal.too_small
 
 
-def good_prefix(records: int) -> tuple[int, int, list[tuple[int, str]]]:
-    """Rows, images and skipped of the first records."""
+def good_prefix(records: int) -> tuple[int, int, list[tuple[int, str]], list[int]]:
+    """Rows, images, skipped and too small of the first records."""
     rows = sum(ROWS[:records])
-    skipped = [(1, "damaged: \N{SNOWMAN}"), (3, "empty")][: min(records, 2)]
-    return rows, rows - len(skipped), skipped
+    skipped = [one for one in ALL_SKIPPED if one[0] < rows]
+    too_small = [row for row in ALL_TOO_SMALL if row < rows]
+    return rows, rows - len(skipped) - len(too_small), skipped, too_small
 
 
 def check_prefix(output: Path) -> int:
     """Check that what is taken over is the first records, whole, and return how many."""
-    rows, images, skipped = resumed(output)
+    rows, images, skipped, too_small = resumed(output)
     records = next(number for number in range(len(ROWS) + 1) if good_prefix(number)[0] == rows)
-    assert (rows, len(images), skipped) == good_prefix(records)
+    assert (rows, len(images), skipped, too_small) == good_prefix(records)
     assert np.array_equal(images, all_images()[: len(images)])
     return records
 

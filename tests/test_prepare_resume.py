@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facevae.drawing import ATTRIBUTE_NAMES, draw_face, write_drawn_faces
 from facevae.drawing.dataset import drawn_traits
@@ -145,11 +146,54 @@ def test_restart_begins_anew(celeba: Path, whole: bytes) -> None:
     assert Path("faces.h5").read_bytes() == whole
 
 
-@pytest.mark.parametrize("options", [{"size": 16}, {"limit": 20}], ids=str)
+@pytest.mark.parametrize("options", [{"size": 16}, {"size": 33}, {"limit": 20}], ids=str)
 def test_other_options_begin_anew(options: dict[str, int], celeba: Path) -> None:
     stop(celeba)
-    assert rerun(celeba, **options)[0] == ANEW
+    assert ANEW in rerun(celeba, **options)
     prepare(celeba, "whole.h5", **options)  # type: ignore[arg-type]
+    assert Path("faces.h5").read_bytes() == Path("whole.h5").read_bytes()
+
+
+@pytest.fixture
+def small(celeba: Path) -> Path:
+    """Every third face has 64 x 64 pixels: 13 of the 38 that can be read."""
+    for number in range(3, COUNT + 1, 3):
+        path = celeba / "img_align_celeba" / f"{number:06}.jpg"
+        with Image.open(path) as image:
+            image.resize((64, 64)).save(path)
+    return celeba
+
+
+TOO_SMALL = "13 images with a side of less than 65 pixels were left out (--min-side)."
+
+
+@pytest.mark.parametrize("at", [3, 12, 21, 39])
+def test_a_stopped_run_goes_on_with_the_same_smallest_side(at: int, small: Path) -> None:
+    expected = prepare(small, "whole.h5", min_side=65)
+    assert (expected.count, expected.too_small, len(expected.skipped)) == (25, 13, 2)
+    stop(small, at, min_side=65)
+    report = Recorder()
+    result = prepare(small, min_side=65, report=report)
+    assert report.notices == [GOING_ON.replace("12", str(at)), TOO_SMALL, *SKIPPED]
+    assert (result.count, result.too_small, result.skipped) == (25, 13, expected.skipped)
+    assert Path("faces.h5").read_bytes() == Path("whole.h5").read_bytes()
+
+
+def test_small_images_alone_are_nothing_to_go_on_with(small: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        prepare(small, min_side=300)
+    assert str(caught.value) == (
+        "None of the 38 images in data/img_align_celeba that could be read has sides of at least 300 pixels: "
+        "give a smaller --min-side, or leave it out."
+    )
+    assert files() == ["data"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(65, 64), (None, 65), (65, None)])
+def test_another_smallest_side_begins_anew(before: int | None, after: int | None, small: Path) -> None:
+    stop(small, min_side=before)
+    assert rerun(small, min_side=after) == [ANEW, *([TOO_SMALL] if after == 65 else []), *SKIPPED]
+    prepare(small, "whole.h5", min_side=after)
     assert Path("faces.h5").read_bytes() == Path("whole.h5").read_bytes()
 
 
@@ -333,7 +377,10 @@ def test_few_images_are_in_memory_at_once(celeba: Path) -> None:
     assert sorted(begun) == sorted(names)
 
 
-@pytest.mark.parametrize(("size", "block"), [(16, 1024), (32, 1024), (64, 640), (128, 128), (256, 42), (512, 10)])
+@pytest.mark.parametrize(
+    ("size", "block"),
+    [(16, 1024), (32, 1024), (33, 1024), (64, 640), (96, 256), (128, 128), (149, 125), (256, 42), (511, 10), (512, 10)],
+)
 def test_blocks_of_the_file_are_whole_chunks_where_that_is_not_too_much(size: int, block: int) -> None:
     assert _block(size) == block
 

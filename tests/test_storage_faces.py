@@ -41,20 +41,21 @@ def test_whatever_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.mktemp("faces") / "faces.h5"
     names = data.draw(st.lists(NAMES, max_size=9))
     attribute_names = data.draw(st.lists(NAMES, max_size=3, unique=True))
-    size, count = data.draw(st.sampled_from([1, 16])), len(names)
+    size, count = data.draw(st.sampled_from([1, 16, 33, 96])), len(names)
+    min_side = data.draw(st.none() | st.integers(1, 2**40))
     texts = {key: data.draw(NAMES) for key in ("resize_rule", "split_rule", "source", "facevae_version")}
     random = np.random.default_rng(data.draw(st.integers(0, 1000)))
     images = random.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     split = random.integers(0, 3, count, dtype=np.uint8)
     table = random.choice(np.array([-1, 1], dtype=np.int8), (count, len(attribute_names)))
     batch = data.draw(st.integers(1, 4))
-    with FacesWriter(path, image_size=size, attribute_names=attribute_names, **texts) as writer:
+    with FacesWriter(path, image_size=size, attribute_names=attribute_names, min_side=min_side, **texts) as writer:
         for start in range(0, count, batch):
             rows = slice(start, start + batch)
             writer.append(images[rows], names[rows], split[rows], table[rows] if attribute_names else None)
         fingerprint = writer.finish()
     with Faces(path) as faces:
-        assert (faces.path, faces.count, faces.image_size) == (path, count, size)
+        assert (faces.path, faces.count, faces.image_size, faces.min_side) == (path, count, size, min_side)
         assert faces.names == names
         np.testing.assert_array_equal(faces.split, split)
         np.testing.assert_array_equal(faces.read(0, count), images)
@@ -212,7 +213,7 @@ def test_a_file_without_its_end(faces_file: Path) -> None:
 
 def test_a_file_that_was_never_finished(tmp_path: Path) -> None:
     path = tmp_path / "faces.h5"
-    texts = dict.fromkeys(("resize_rule", "split_rule", "source", "facevae_version"), "")
+    texts: dict[str, Any] = dict.fromkeys(("resize_rule", "split_rule", "source", "facevae_version"), "")
     with FacesWriter(path, image_size=16, attribute_names=(), **texts) as writer:
         images, _ = random_faces(3, 16)
         writer.append(images, ["a", "b", "c"], np.zeros(3, dtype=np.uint8), None)
@@ -266,6 +267,7 @@ def zeros(*shape: int, dtype: type = np.uint8) -> NDArray[Any]:
         (replacing("attributes", zeros(12, 5, dtype=np.int8)), "its datasets differ in length"),
         (setting("image_size", 16), "images are uint8 (60, 32, 32, 3)"),
         (a_group_for_images, "'Group' object has no attribute 'shape'"),
+        (setting("min_side", "some"), "invalid literal for int() with base 10: 'some'"),
         (setting("format_version", "one"), "invalid literal for int() with base 10: 'one'"),
     ],
 )
@@ -358,7 +360,14 @@ def test_damage_is_never_more_than_a_data_error(faces_file: Path, latents_file: 
 
 @pytest.mark.parametrize(
     ("count", "size", "attributes", "name"),
-    [(1, 32, 0, "a"), (300, 32, 40, "000001.jpg"), (5000, 16, 40, "000001.jpg"), (5000, 16, 5, "\N{SNOWMAN}" * 60)],
+    [
+        (1, 32, 0, "a"),
+        (1, 511, 0, "a"),
+        (129, 97, 40, "000001.jpg"),
+        (300, 32, 40, "000001.jpg"),
+        (5000, 16, 40, "000001.jpg"),
+        (5000, 16, 5, "\N{SNOWMAN}" * 60),
+    ],
 )
 def test_no_file_is_larger_than_expected(count: int, size: int, attributes: int, name: str, tmp_path: Path) -> None:
     names = [name] * count

@@ -696,11 +696,14 @@ def test_too_few_images(tmp_path: Path, output: Path) -> None:
     )
 
 
-def test_faces_of_a_size_the_network_does_not_know(tmp_path: Path, output: Path) -> None:
-    odd = write_faces(tmp_path / "odd.h5", count=6, size=20)
-    assert refusal(UsageError, odd, output, epochs=1, **TINY) == (
-        "An image size of 20 does not fit the network: use a power of two from 16 to 512, such as 32 or 64."
+@pytest.mark.parametrize(("size", "fitting"), [(1, 16), (15, 16), (20, 16), (96, 64), (127, 64)])
+def test_faces_of_a_size_the_network_does_not_know(size: int, fitting: int, tmp_path: Path, output: Path) -> None:
+    odd = write_faces(tmp_path / "odd.h5", count=6, size=size)
+    assert refusal(DataError, odd, output, epochs=1, **TINY) == (
+        f"{odd} holds faces of {size} x {size} pixels, which do not fit the network: "
+        f"prepare them with --size {fitting} (a power of two from 16 to 512)."
     )
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("name", ["vae.pt", "vae", "vae.safetensors.bak"])

@@ -58,6 +58,19 @@ def _require(condition: bool, message: str) -> None:
         raise UsageError(message)
 
 
+def fits_network(size: int) -> bool:
+    """Whether the network takes images of `size` pixels a side: a power of two from 16 to 512."""
+    return isinstance(size, int) and 16 <= size <= 512 and size & (size - 1) == 0
+
+
+def check_face_size(size: int) -> None:
+    """Raise a `UsageError` unless faces can be prepared with `size` pixels a side: a whole number from 16 to 512."""
+    _require(
+        isinstance(size, int) and 16 <= size <= 512,
+        f"A size of {size} pixels is out of range: use a whole number from 16 to 512, such as 32 or 64.",
+    )
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The shape of the network. The defaults are the reference: 32x32 RGB, 128 channels, 200 latent dimensions.
@@ -75,7 +88,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         size = self.image_size
         _require(
-            isinstance(size, int) and 16 <= size <= 512 and size & (size - 1) == 0,
+            fits_network(size),
             f"An image size of {size} does not fit the network: use a power of two from 16 to 512, such as 32 or 64.",
         )
         _require(
@@ -216,3 +229,100 @@ RECIPES: dict[str, TrainConfig] = {
 """Ways to train, by name: "note" is the reference run, "detail" the one that `docs/weights.md` chooses."""
 
 DEFAULT_RECIPE = "detail"
+
+
+# The upscaler.
+UPSCALER_FILE = Path("upscaler.safetensors")
+RECONSTRUCTIONS_UPSCALER_FILE = Path("upscaler-reconstructions.safetensors")
+RECONSTRUCTIONS_UPSCALER_FILE = Path("upscaler-reconstructions.safetensors")
+UPSCALER_FACES_FILE = Path("faces-96.h5")
+UPSCALER_FACES_SIZE = 96
+UPSCALE_FACTORS = (2, 3, 4)
+UPSCALE_FACTOR = 3
+
+UpscalerInputs = Literal["photographs", "reconstructions"]
+UPSCALER_INPUTS: tuple[str, ...] = get_args(UpscalerInputs)
+
+
+@dataclass(frozen=True)
+class UpscalerConfig:
+    """The shape of VDSR (Kim, Lee & Lee 2016): 20 convolutions of 3x3, 64 channels."""
+
+    depth: int = 20
+    channels: int = 64
+
+    def __post_init__(self) -> None:
+        _require(
+            isinstance(self.depth, int) and 2 <= self.depth <= 100,
+            f"A depth of {self.depth} convolutions is out of range: use a whole number from 2 to 100 (paper: 20).",
+        )
+        _require(
+            isinstance(self.channels, int) and 1 <= self.channels <= 1024,
+            f"A width of {self.channels} channels is out of range: use a whole number from 1 to 1024 (paper: 64).",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a plain dictionary, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class UpscalerTrainConfig:
+    """How to train the upscaler. An epoch takes one patch of each face.
+
+    `inputs` says what it learns to enlarge: photographs that were reduced, or the VAE's reconstructions of them. `patch_size` is
+    the side of a patch in pixels after the enlargement. `factors` are shared out over the patches of a step. The learning rate
+    rises over a twentieth of the training and then falls along a cosine, see `facevae.model.schedule`.
+    """
+
+    inputs: UpscalerInputs = "photographs"
+    epochs: int = 20
+    batch_size: int = 32
+    patch_size: int = 48
+    learning_rate: float = 5e-4
+    factors: tuple[int, ...] = UPSCALE_FACTORS
+    seed: int = 0
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patch_size", "seed"):
+            value = getattr(self, name)
+            _require(isinstance(value, int), f"The {name.replace('_', ' ')} {value} is not a whole number.")
+        _require(
+            self.inputs in UPSCALER_INPUTS,
+            f"There are no inputs {self.inputs}: use one of {', '.join(UPSCALER_INPUTS)}.",
+        )
+        _require(self.epochs >= 1, f"{self.epochs} epochs are too few: use a whole number of at least 1.")
+        _require(
+            1 <= self.batch_size <= 10**6,
+            f"A batch size of {self.batch_size} is out of range: use a whole number from 1 to 1000000.",
+        )
+        _require(
+            12 <= self.patch_size <= 512,
+            f"A patch size of {self.patch_size} is out of range: use a whole number from 12 to 512, such as 48.",
+        )
+        _require(
+            0.0 < self.learning_rate < float("inf"),
+            f"A learning rate of {self.learning_rate} is out of range: use a number above 0.",
+        )
+        _require(
+            0 <= self.seed < 2**63, f"A seed of {self.seed} is out of range: use a whole number from 0 to 2^63 - 1."
+        )
+        _require(
+            self.precision in PRECISIONS,
+            f"There is no precision {self.precision}: use one of {', '.join(PRECISIONS)}.",
+        )
+
+    @property
+    def schedule(self) -> ScheduleName:
+        """Of the learning rate."""
+        return "cosine"
+
+    @property
+    def warmup_epochs(self) -> float:
+        """How many epochs the learning rate rises."""
+        return _COSINE_WARMUP * self.epochs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a plain dictionary, for JSON."""
+        return asdict(self)

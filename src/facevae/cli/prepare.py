@@ -21,13 +21,18 @@ def prepare(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")] = FACES_FILE,
     size: Annotated[
-        int, typer.Option("--size", metavar="N", help="Pixels a side, a power of two from 16 to 512.")
+        int, typer.Option("--size", metavar="N", help="Pixels a side, from 16 to 512; train takes powers of two.")
     ] = ModelConfig.image_size,
+    min_side: Annotated[
+        int | None,
+        typer.Option("--min-side", metavar="N", help="Leave out images with a side of less than N pixels."),
+    ] = None,
     attributes: Annotated[
         bool, typer.Option("--attributes/--no-attributes", help="Read the attribute table, or go on without.")
     ] = True,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", help="Take only N faces, spread evenly over all.")
+        int | None,
+        typer.Option("--limit", metavar="N", help="Take only N of the images found, spread evenly over all."),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", metavar="N", help="Decode on N cores. Default: on all.")
@@ -51,6 +56,7 @@ def prepare(
             celeba_dir,
             output,
             size=size,
+            min_side=min_side,
             attributes=attributes,
             strict=strict,
             limit=limit,
@@ -68,6 +74,7 @@ def prepare(
             "splits": result.splits,
             "attributes": list(result.attribute_names),
             "skipped": [{"name": name, "reason": reason} for name, reason in result.skipped],
+            "too_small": result.too_small,
             "fingerprint": result.fingerprint,
         },
         as_json=as_json,

@@ -2,7 +2,8 @@
 
 Datasets: `images` uint8 (N, S, S, 3); `names` UTF-8 (N); `split` uint8 (N) with 0 train, 1 valid, 2 test; and, where the
 source has them, `attributes` int8 (N, A) in {-1, 1}. Root attributes: `format`, `format_version`, `image_size`,
-`resize_rule`, `split_rule`, `attribute_names`, `source`, `facevae_version`, `fingerprint`, `complete`.
+`resize_rule`, `split_rule`, `attribute_names`, `source`, `facevae_version`, `fingerprint`, `complete`; and, where images with
+a side of fewer pixels were left out, `min_side`.
 
 The fingerprint is the SHA-256 of the SHA-256 digests of `images`, `split`, `attributes` (of nothing, where there are none), each
 of the dataset's bytes in row order: two files with one fingerprint train and encode the same.
@@ -53,14 +54,17 @@ class FacesWriter(hdf5.Writer):
         split_rule: str,
         source: str,
         facevae_version: str,
+        min_side: int | None = None,
     ) -> None:
-        record = {
+        record: dict[str, Any] = {
             "image_size": image_size,
             "resize_rule": resize_rule,
             "split_rule": split_rule,
             "source": source,
             "facevae_version": facevae_version,
         }
+        if min_side is not None:
+            record["min_side"] = min_side
         super().__init__(path, FORMAT, attribute_names, record, with_split=True)
         self._images = hdf5.growing(self._file, "images", (image_size, image_size, 3), np.uint8, CHUNK_IMAGES)
         self._digests = {name: hashlib.sha256() for name in ("images", "split", "attributes")}
@@ -105,6 +109,7 @@ class Faces(hdf5.Reader):
         attribute_names: A names; empty when the faces have none.
         attributes: int8 (N, A) in {-1, 1}, or None.
         fingerprint: of images, splits and attributes, see the module.
+        min_side: images with a side of fewer pixels were left out; None where that was not asked for.
         record: the file's other root attributes, for people.
 
     Raises:
@@ -124,6 +129,7 @@ class Faces(hdf5.Reader):
             raise ValueError(f"images are {self._images.dtype} {shape}")
         self.attribute_names = tuple(hdf5.read_string_attribute(file, "attribute_names"))
         self.fingerprint = str(file.attrs["fingerprint"])
+        self.min_side = int(file.attrs["min_side"]) if "min_side" in file.attrs else None
         self.record: dict[str, Any] = {
             name: str(file.attrs[name]) for name in ("source", "resize_rule", "split_rule", "facevae_version")
         }

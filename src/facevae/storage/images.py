@@ -89,6 +89,19 @@ def load_face_bytes(data: bytes, size: int, name: str) -> bytes:
     return _square(data, size, name).tobytes()
 
 
+def smaller_side(data: bytes, name: str) -> int:
+    """Return the smaller of the two sides of an image in pixels, from its header: nothing is decoded.
+
+    Raises:
+        DataError: the header is damaged, or of no image.
+    """
+    size = plain_size(data)
+    if size is None or 0 in size:  # no image has such a side: Pillow's own reader refuses it
+        with _stream(data, name) as stream:
+            size = _read_header(stream, name).size
+    return min(size)
+
+
 def _square(source: Path | bytes, size: int, name: str | None) -> Image.Image:
     image = _plain_jpeg(source, size) if isinstance(source, bytes) else None
     if image is None:
@@ -108,7 +121,9 @@ def _plain_jpeg(data: bytes, at_least: int) -> Image.Image | None:
     return decode_plain(data, width, height, scale)
 
 
-def open_image(source: Path | bytes, name: str | None = None, *, at_least: int | None = None) -> Image.Image:
+def open_image(
+    source: Path | bytes, name: str | None = None, *, at_least: int | None = None, enlarged: int = 1
+) -> Image.Image:
     """Return an image, fully decoded: RGB, 8 bits a channel, upright (its EXIF orientation applied).
 
     Grey, palette, CMYK and 16-bit grey images are converted; transparent ones are laid on white; of an animation the
@@ -119,6 +134,8 @@ def open_image(source: Path | bytes, name: str | None = None, *, at_least: int |
         name: what to call the image in errors (by default the path).
         at_least: the caller will reduce the image to this many pixels a side, so a much larger JPEG may be decoded
             at a reduced scale: several times faster, and after the reduction within about 50 dB of the full decode.
+        enlarged: the caller will enlarge the image so many times, so one whose enlargement would have more than
+            `MAX_PIXELS` is refused as well, from its header.
 
     Raises:
         DataError: the image is missing, unreadable, damaged or too large.
@@ -130,6 +147,11 @@ def open_image(source: Path | bytes, name: str | None = None, *, at_least: int |
         if width * height > MAX_PIXELS:
             raise DataError(
                 f"{label} has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are taken: reduce it first."
+            )
+        if width * height * enlarged**2 > MAX_PIXELS:
+            raise DataError(
+                f"{label} has {width} x {height} pixels and would have more than {MAX_PIXELS:,} when enlarged {enlarged} "
+                "times: reduce it first, or enlarge it less."
             )
         scale = reducing_scale(width, height, at_least) if at_least and isinstance(image, JpegImageFile) else 1
         if scale > 1:

@@ -6,8 +6,8 @@ order of its own. This file is only ever added to, so all that a kill can do is 
 - `MAGIC`, then the length and CRC-32 of what follows (two uint32), then a JSON object: what the images depend on besides the
   files they come from, such as their size. It is flushed to the disk before the first image is added.
 - records, each of a head (little-endian: `FVR1`; rows, length of the skipped, CRC-32 of the rest of the record, all uint32;
-  SHA-256 that tells the rows' sources), then JSON `[[row in the record, reason], ...]` of the images left out, then the
-  images, uint8 (rows - skipped, S, S, 3).
+  SHA-256 that tells the rows' sources), then JSON `[[row in the record, reason], ...]` of the images left out, where the reason
+  is null for those that are too small, then the images, uint8 (rows - left out, S, S, 3).
 
 The next run takes the records from the first on until one is cut short, has another check sum (blocks that a power cut kept
 from the disk read as zeros) or was made from other sources. Records are not flushed to the disk one by one: a kill of the
@@ -28,7 +28,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
@@ -55,15 +55,17 @@ class Prepared:
 
     Attributes:
         rows: how many.
-        skipped: of those left out, the place among the rows and the reason.
-        images: uint8 (rows - skipped, S, S, 3).
+        skipped: of those that cannot be read, the place among the rows and the reason.
+        images: uint8 (rows - skipped - too_small, S, S, 3).
         digest: 32 bytes that tell the sources.
+        too_small: of those smaller than was asked for, the place among the rows.
     """
 
     rows: int
     skipped: list[tuple[int, str]]
     images: NDArray[np.uint8]
     digest: bytes
+    too_small: list[int] = field(default_factory=list)
 
 
 class _Record(NamedTuple):
@@ -71,6 +73,7 @@ class _Record(NamedTuple):
 
     rows: int
     skipped: list[tuple[int, str]]
+    too_small: list[int]
     images_at: int
     digest: bytes
 
@@ -91,7 +94,8 @@ class Journal(Closing):
         path: of the file.
         rows: done, readable or not.
         faces: images among them.
-        skipped: the rows that were left out, in order, each with the reason.
+        skipped: the rows that cannot be read, in order, each with the reason.
+        too_small: the rows that were left out because the image is smaller than was asked for, in order.
 
     Raises:
         DataError: another process is writing the same output, or the file cannot be opened.
@@ -102,6 +106,7 @@ class Journal(Closing):
         self.path = journal_path(output)
         self.rows = self.faces = 0
         self.skipped: list[tuple[int, str]] = []
+        self.too_small: list[int] = []
         self._shape = (0, 0, 3)
         self._first = self._end = 0
         self._in_use = False
@@ -164,7 +169,7 @@ class Journal(Closing):
             while (found := self._record(self._end, check=True)) is not None:
                 if found.digest != digest_of(self.rows, self.rows + found.rows):
                     break
-                self._count(found.rows, found.skipped)
+                self._count(found)
                 self._end = found.images_at + self._bytes_of(found)
             self._file.truncate(self._end)
         self._in_use = self.rows > 0
@@ -176,20 +181,21 @@ class Journal(Closing):
         Raises:
             DataError: it cannot be written; what was there before stays.
         """
-        skipped = json.dumps(prepared.skipped).encode() if prepared.skipped else b""
+        left_out = [*prepared.skipped, *((place, None) for place in prepared.too_small)]
+        text = json.dumps(left_out).encode() if left_out else b""
         images = prepared.images.reshape(-1).data
-        check = zlib.crc32(images, _check(prepared.rows, prepared.digest, skipped))
-        head = _HEAD.pack(_TAG, prepared.rows, len(skipped), check, prepared.digest)
+        check = zlib.crc32(images, _check(prepared.rows, prepared.digest, text))
+        head = _HEAD.pack(_TAG, prepared.rows, len(text), check, prepared.digest)
         with self._errors():
             self._file.seek(self._end)
             try:
-                self._write(b"".join((head, skipped, images)))
+                self._write(b"".join((head, text, images)))
             except BaseException:
                 with suppress(OSError):
                     self._file.truncate(self._end)
                 raise
         self._end = self._file.tell()
-        self._count(prepared.rows, prepared.skipped)
+        self._count(prepared)
 
     def images(self, block: int) -> Iterator[NDArray[np.uint8]]:
         """Yield all images in order, `block` at a time, however they were added; each array is valid until the next.
@@ -237,15 +243,17 @@ class Journal(Closing):
     def _reset(self, image_size: int) -> None:
         self.rows = self.faces = 0
         self.skipped = []
+        self.too_small = []
         self._shape = (image_size, image_size, 3)
 
-    def _count(self, rows: int, skipped: list[tuple[int, str]]) -> None:
-        self.skipped += [(self.rows + place, reason) for place, reason in skipped]
-        self.rows += rows
-        self.faces += rows - len(skipped)
+    def _count(self, added: Prepared | _Record) -> None:
+        self.skipped += [(self.rows + place, reason) for place, reason in added.skipped]
+        self.too_small += [self.rows + place for place in added.too_small]
+        self.rows += added.rows
+        self.faces += _faces(added)
 
     def _bytes_of(self, record: _Record) -> int:
-        return (record.rows - len(record.skipped)) * self._shape[0] * self._shape[1] * self._shape[2]
+        return _faces(record) * self._shape[0] * self._shape[1] * self._shape[2]
 
     def _record(self, place: int, *, check: bool) -> _Record | None:
         """Read the record there, or return None where it is cut short or, if that is to be checked, damaged."""
@@ -260,10 +268,12 @@ class Journal(Closing):
             return None
         content = self._file.read(length)
         try:
-            skipped = [(row, reason) for row, reason in json.loads(content or b"[]")]
+            left_out = [(row, reason) for row, reason in json.loads(content or b"[]")]
         except (ValueError, TypeError):
             return None
-        record = _Record(rows, skipped, images_at, digest)
+        skipped = [(row, reason) for row, reason in left_out if reason is not None]
+        too_small = [row for row, reason in left_out if reason is None]
+        record = _Record(rows, skipped, too_small, images_at, digest)
         if not 0 <= self._bytes_of(record) <= size - images_at:
             return None
         if check and zlib.crc32(self._file.read(self._bytes_of(record)), _check(rows, digest, content)) != expected:
@@ -287,9 +297,14 @@ class Journal(Closing):
         return DataError(f"{self.path} was changed by another program meanwhile: run the same command again.")
 
 
-def _check(rows: int, digest: bytes, skipped: bytes) -> int:
+def _faces(added: Prepared | _Record) -> int:
+    """Return how many images there are of these rows."""
+    return added.rows - len(added.skipped) - len(added.too_small)
+
+
+def _check(rows: int, digest: bytes, left_out: bytes) -> int:
     """Return the check sum of a record as far as its images, with which it goes on."""
-    return zlib.crc32(skipped, zlib.crc32(digest, rows))
+    return zlib.crc32(left_out, zlib.crc32(digest, rows))
 
 
 def _open_locked(path: Path, output: Path) -> FileIO:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facevae.config import FACES_FILE, SPLIT_CODES, ModelConfig
+from facevae.config import FACES_FILE, SPLIT_CODES, ModelConfig, check_face_size, fits_network
 from facevae.errors import DataError, UsageError
 from facevae.progress import Notice, Progress, Report, silent
 from facevae.storage.celeba import FaceReader, FaceSource, digest_of, find_faces
@@ -45,6 +45,7 @@ class PrepareResult:
         splits: faces in each split, by name.
         attribute_names: empty where the source has none.
         skipped: images left out, with the reason.
+        too_small: how many more were left out because a side has less than `min_side` pixels.
         fingerprint: of images, splits and attributes, see `storage.faces`.
     """
 
@@ -53,6 +54,7 @@ class PrepareResult:
     splits: dict[str, int]
     attribute_names: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    too_small: int
     fingerprint: str
 
 
@@ -61,6 +63,7 @@ def prepare(
     output: StrPath = FACES_FILE,
     *,
     size: int = ModelConfig.image_size,
+    min_side: int | None = None,
     attributes: bool = True,
     strict: bool = False,
     limit: int | None = None,
@@ -71,16 +74,19 @@ def prepare(
     """Read the faces under `celeba_dir`, resize each whole frame to a square, and write them to one HDF5 file.
 
     What is done is kept in `faces.h5.unfinished` beside the output (see `storage.journal`). A run that was stopped, in whatever
-    way, goes on from there when it is called again with the same images and the same size, and ends with the same file.
+    way, goes on from there when it is called again with the same images and options, and ends with the same file.
     Ctrl-C or SIGTERM end it with a `KeyboardInterrupt`.
 
     Args:
         celeba_dir: CelebA in any of its usual forms, or a plain folder of faces.
         output: the file to write.
-        size: the side of the square in pixels, a power of two from 16 to 512.
+        size: the side of the square in pixels, from 16 to 512; `train` takes powers of two.
+        min_side: leave out images whose width or height is less than so many pixels, as their headers say: they are counted, and
+            no error. By default none.
         attributes: whether to look for the attribute table.
         strict: whether a damaged image is an error instead of being left out.
-        limit: take only so many faces, spread evenly over all of them, so that every split has its share.
+        limit: take only so many of the images found, spread evenly over all of them, so that every split has its share. Those
+            that turn out to be damaged, or smaller than `min_side`, are not made up for.
         jobs: threads that decode, by default one for each core that the process may use.
         restart: begin anew even where a stopped run could be gone on with.
         report: is called with progress and notices.
@@ -88,13 +94,19 @@ def prepare(
     Raises:
         DataError: nothing usable was found, a part of CelebA is missing, the file cannot be written, or another run is writing
             it; with `strict`, also a damaged image.
-        UsageError: `size`, `limit` or `jobs` is out of range.
+        UsageError: `size`, `min_side`, `limit` or `jobs` is out of range.
     """
     celeba_dir, output = Path(celeba_dir), Path(output)
-    _check_options(size, limit, jobs)
+    _check_options(size, min_side, limit, jobs)
     check_output(output, kind=FACES)
     source = find_faces(celeba_dir, with_attributes=attributes)
     check_output(output, inputs=_sources_named(source, output.name), kind=FACES)
+    if not fits_network(size):
+        report(
+            Notice(
+                f"Faces of {size} x {size} pixels are for the upscaler: facevae train takes powers of two, such as 32 or 64."
+            )
+        )
     for text in source.notices:
         report(Notice(text))
     left_out = [Skipped(*one) for one in source.left_out]
@@ -105,23 +117,45 @@ def prepare(
     rows = rows * total // len(rows)
     names = [source.names[row] for row in rows]
     with Journal(output) as journal, deferred_interruption() as interruption, _kept(journal, len(names), report):
-        _decode(source, names, size, journal, interruption, jobs or cores(), strict, restart, report)
+        _decode(source, names, size, min_side, journal, interruption, jobs or cores(), strict, restart, report)
         skipped = left_out + [Skipped(names[place], reason) for place, reason in journal.skipped]
         if not journal.faces:
-            raise DataError(f"None of the {len(names)} images in {source.location} could be read: {skipped[-1].reason}")
-        rows = np.delete(rows, [place for place, _ in journal.skipped])
-        result = _write(output, source, rows, size, journal, interruption, skipped, report)
+            raise _nothing_left(source, len(names), min_side, len(journal.too_small), skipped)
+        rows = np.delete(rows, [*journal.too_small, *(place for place, _ in journal.skipped)])
+        result = _write(output, source, rows, size, min_side, journal, interruption, skipped, report)
         journal.remove()
+    _report_too_small(result.too_small, min_side, report)
     report_skipped(skipped, report)
     return result
 
 
-def _check_options(size: int, limit: int | None, jobs: int | None) -> None:
-    ModelConfig(image_size=size)
+def _check_options(size: int, min_side: int | None, limit: int | None, jobs: int | None) -> None:
+    check_face_size(size)
+    if min_side is not None and not (isinstance(min_side, int) and min_side >= 1):
+        raise UsageError(f"A smallest side of {min_side} pixels is out of range: use a whole number of at least 1.")
     if limit is not None and limit < 1:
         raise UsageError(f"A limit of {limit} faces is out of range: use a whole number of at least 1.")
     if jobs is not None and not 1 <= jobs <= 1024:
         raise UsageError(f"A number of {jobs} jobs is out of range: use a whole number from 1 to 1024.")
+
+
+def _nothing_left(
+    source: FaceSource, total: int, min_side: int | None, too_small: int, skipped: Sequence[Skipped]
+) -> DataError:
+    """Say why none of `total` images is left."""
+    if not too_small:
+        return DataError(f"None of the {total} images in {source.location} could be read: {skipped[-1].reason}")
+    readable = " that could be read" if too_small < total else ""
+    return DataError(
+        f"None of the {too_small:,} images in {source.location}{readable} has sides of at least {min_side} pixels: "
+        "give a smaller --min-side, or leave it out."
+    )
+
+
+def _report_too_small(count: int, min_side: int | None, report: Report) -> None:
+    if count:
+        images, verb = ("image", "was") if count == 1 else ("images", "were")
+        report(Notice(f"{count:,} {images} with a side of less than {min_side} pixels {verb} left out (--min-side)."))
 
 
 @contextmanager
@@ -144,6 +178,7 @@ def _decode(
     source: FaceSource,
     names: Sequence[str],
     size: int,
+    min_side: int | None,
     journal: Journal,
     interruption: Interruption,
     jobs: int,
@@ -153,11 +188,11 @@ def _decode(
 ) -> None:
     """Bring the journal to the last of the images."""
     with source.open() as reader:
-        _begin(journal, reader, names, size, restart, report)
+        _begin(journal, reader, names, size, min_side, restart, report)
         if strict and journal.skipped:
             raise DataError(journal.skipped[0][1])
         started, first = time.monotonic(), journal.rows
-        with closing(decode_faces(reader, names, size, jobs, first)) as batches:
+        with closing(decode_faces(reader, names, size, jobs, first, min_side=min_side)) as batches:
             for prepared in batches:
                 if interruption.requested:
                     raise KeyboardInterrupt
@@ -169,11 +204,19 @@ def _decode(
 
 
 def _begin(
-    journal: Journal, reader: FaceReader, names: Sequence[str], size: int, restart: bool, report: Report
+    journal: Journal,
+    reader: FaceReader,
+    names: Sequence[str],
+    size: int,
+    min_side: int | None,
+    restart: bool,
+    report: Report,
 ) -> None:
     """Take over what an earlier run did, or begin anew."""
     # The tables are not part of it: they are joined to the images at the end.
     record = {"image_size": size, "resize_rule": RESIZE_RULE, "decoder": DECODER, "facevae_version": __version__}
+    if min_side is not None:
+        record["min_side"] = min_side
 
     def digest(start: int, stop: int) -> bytes:
         return digest_of(reader, names[start:stop]) if stop <= len(names) else b""
@@ -193,6 +236,7 @@ def _write(
     source: FaceSource,
     rows: NDArray[np.int64],
     size: int,
+    min_side: int | None,
     journal: Journal,
     interruption: Interruption,
     skipped: list[Skipped],
@@ -215,6 +259,7 @@ def _write(
             split_rule=_CELEBA_RULE if source.split is not None else _OWN_RULE,
             source=source.location.name,
             facevae_version=__version__,
+            min_side=min_side,
         ) as writer:
             reserve_room(temporary, expected)
             start = 0
@@ -230,7 +275,15 @@ def _write(
         os.truncate(temporary, end)
     counts = np.bincount(split, minlength=len(SPLIT_CODES))
     splits = {name: int(counts[code]) for name, code in SPLIT_CODES.items()}
-    return PrepareResult(output, len(rows), splits, source.attribute_names, tuple(skipped), fingerprint)
+    return PrepareResult(
+        path=output,
+        count=len(rows),
+        splits=splits,
+        attribute_names=source.attribute_names,
+        skipped=tuple(skipped),
+        too_small=len(journal.too_small),
+        fingerprint=fingerprint,
+    )
 
 
 def _block(size: int) -> int:

@@ -17,6 +17,7 @@ from facevae.config import (
     ScheduleName,
     SplitName,
     TrainConfig,
+    fits_network,
 )
 from facevae.errors import DataError, MismatchError, UsageError, did_you_mean
 from facevae.model.device import resolve_device
@@ -172,6 +173,7 @@ def train(
             config, model_config = replace(checkpoint.train, **how), checkpoint.model
         else:
             checkpoint = None
+            _check_size(opened)
             config, model_config = replace(base, **how), ModelConfig(image_size=opened.image_size, **shape)
         asked = {
             "faces": str(faces),
@@ -205,6 +207,16 @@ def train(
         valid_loss=last_point(run.history, "valid"),
         leads=ranks.leads,
     )
+
+
+def _check_size(faces: Faces) -> None:
+    size = faces.image_size
+    if not fits_network(size):
+        nearest = min(1 << max(size.bit_length() - 1, 4), 512)
+        raise DataError(
+            f"{faces.path} holds faces of {size} x {size} pixels, which do not fit the network: "
+            f"prepare them with --size {nearest} (a power of two from 16 to 512)."
+        )
 
 
 def _recipe(name: str | None) -> TrainConfig:
