@@ -7,14 +7,35 @@ restarts and with a lowest rate of 0.
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
-from facevae.config import TrainConfig
+from facevae.config import ScheduleName
 
 WARMUP_START = 0.1
 """The part of the rate that a warm-up begins with. Not 0: the first step would be one of nothing."""
 
 
-def learning_rate_at(config: TrainConfig, epochs_done: float) -> float:
+class Scheduled(Protocol):
+    """What of a training's configuration decides its learning rate."""
+
+    @property
+    def epochs(self) -> int:
+        """Of the whole training."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest."""
+
+    @property
+    def schedule(self) -> ScheduleName:
+        """Its name."""
+
+    @property
+    def warmup_epochs(self) -> float:
+        """How many epochs it rises."""
+
+
+def learning_rate_at(config: Scheduled, epochs_done: float) -> float:
     """Return the learning rate of the step that begins after `epochs_done` epochs (a fraction).
 
     It rises along a line from a tenth of `config.learning_rate` to all of it over `config.warmup_epochs`. Then it stays there,

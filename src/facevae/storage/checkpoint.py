@@ -7,7 +7,7 @@ training that may stop early adds the best network so far under `best.`, and its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,15 +25,17 @@ from facevae.storage.safetensors_file import read_tensors, write_tensors
 FORMAT = "facevae checkpoint"
 REMEDY = "Start a new training with: facevae train (without --resume)"
 _BEST = "best."
+_OPTIMIZER = "optimizer."
 
 
 @contextmanager
-def _damaged_as_data_error(path: Path) -> Iterator[None]:
+def damaged_as_data_error(path: Path, remedy: str = REMEDY) -> Iterator[None]:
+    """Turn what reading a damaged checkpoint raises into a `DataError`."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, UsageError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{path} is damaged ({reason}). {REMEDY}") from error
+        raise DataError(f"{path} is damaged ({reason}). {remedy}") from error
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Checkpoint:
         Raises:
             DataError: they do not fit it.
         """
-        with _damaged_as_data_error(self.path):
+        with damaged_as_data_error(self.path):
             vae.load_state_dict({name[4:]: value for name, value in self.tensors.items() if name.startswith("vae.")})
 
     def restore_best(self, vae: VAE) -> None:
@@ -75,7 +77,7 @@ class Checkpoint:
             DataError: they do not fit it.
         """
         if self.best is not None:
-            with _damaged_as_data_error(self.path):
+            with damaged_as_data_error(self.path):
                 vae.load_state_dict(self.best.state)
 
     def restore_optimizer(self, trainer: Trainer) -> None:
@@ -84,14 +86,31 @@ class Checkpoint:
         Raises:
             DataError: it does not fit the trainer's network.
         """
-        with _damaged_as_data_error(self.path):
-            state: dict[int, dict[str, Tensor]] = {}
-            for name, value in self.tensors.items():
-                if name.startswith("optimizer."):
-                    _, number, key = name.split(".")
-                    state.setdefault(int(number), {})[key] = value
+        with damaged_as_data_error(self.path):
+            state = optimizer_state(self.tensors)
             if state:  # none in a checkpoint of before the first step
-                trainer.optimizer.load_state([state[number] for number in sorted(state)])
+                trainer.optimizer.load_state(state)
+
+
+def optimizer_tensors(state: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the state of an optimiser under the names that a checkpoint has."""
+    return {
+        f"{_OPTIMIZER}{number}.{key}": value for number, entries in enumerate(state) for key, value in entries.items()
+    }
+
+
+def optimizer_state(tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return the state of an optimiser from the tensors of a checkpoint.
+
+    Raises:
+        ValueError: a name is none of `optimizer_tensors`.
+    """
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(_OPTIMIZER):
+            _, number, key = name.split(".")
+            state.setdefault(int(number), {})[key] = value
+    return [state[number] for number in sorted(state)]
 
 
 def save_checkpoint(
@@ -109,8 +128,7 @@ def save_checkpoint(
         DataError: the file cannot be written.
     """
     tensors: dict[str, Tensor] = {f"vae.{name}": value for name, value in trainer.vae.state_dict().items()}
-    for number, state in enumerate(trainer.optimizer.state()):
-        tensors |= {f"optimizer.{number}.{key}": value for key, value in state.items()}
+    tensors |= optimizer_tensors(trainer.optimizer.state())
     metadata: dict[str, Any] = {
         "model": trainer.vae.config.to_dict(),
         "train": trainer.config.to_dict(),
@@ -131,7 +149,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         DataError: the file is missing, damaged, or not a checkpoint.
     """
     tensors, metadata = read_tensors(path, FORMAT, "a training checkpoint", REMEDY)
-    with _damaged_as_data_error(path):
+    with damaged_as_data_error(path):
         progress = metadata["progress"]
         return Checkpoint(
             path=path,

@@ -11,12 +11,20 @@ COORDINATES = "UMAP coordinates"
 WEIGHTS = "VAE weights"
 CHECKPOINT = "a training checkpoint"
 JUDGE = "an attribute judge"
+UPSCALER = "upscaler weights"
+UPSCALER_CHECKPOINT = "an upscaler's checkpoint"
 OTHER_HDF5 = "HDF5 data"
 OTHER_SAFETENSORS = "safetensors data"
 
 HDF5_KINDS = {"facevae faces": FACES, "facevae latents": LATENTS, "facevae umap": COORDINATES}
 """The root attribute `format` of each of facevae's HDF5 files."""
-SAFETENSORS_KINDS = {"facevae weights": WEIGHTS, "facevae checkpoint": CHECKPOINT, "facevae judge": JUDGE}
+SAFETENSORS_KINDS = {
+    "facevae weights": WEIGHTS,
+    "facevae checkpoint": CHECKPOINT,
+    "facevae judge": JUDGE,
+    "facevae upscaler": UPSCALER,
+    "facevae upscaler checkpoint": UPSCALER_CHECKPOINT,
+}
 """The metadata entry `format` of each of facevae's safetensors files."""
 DATA_KINDS = frozenset({*HDF5_KINDS.values(), *SAFETENSORS_KINDS.values(), OTHER_HDF5, OTHER_SAFETENSORS})
 
