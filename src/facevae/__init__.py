@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from facevae.workflows.sample import sample as sample
     from facevae.workflows.system import system as system
     from facevae.workflows.train import train as train
+    from facevae.workflows.train_upscaler import train_upscaler as train_upscaler
     from facevae.workflows.umap import umap as umap
 
 _HOMES = {
@@ -58,6 +59,7 @@ _HOMES = {
         "sample",
         "system",
         "train",
+        "train_upscaler",
         "umap",
     )
 }

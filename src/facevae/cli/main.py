@@ -22,6 +22,7 @@ from facevae.cli import (
     reconstruct,
     sample,
     train,
+    train_upscaler,
     umap,
 )
 from facevae.cli.boundary import guarded
@@ -36,9 +37,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _module in (prepare, train, encode, merge, sample, reconstruct, morph, umap, activations, evaluate, info, demo):
+for _module in (
+    prepare,
+    train,
+    train_upscaler,
+    encode,
+    merge,
+    sample,
+    reconstruct,
+    morph,
+    umap,
+    activations,
+    evaluate,
+    info,
+    demo,
+):
     _name = _module.__name__.rpartition(".")[2]
-    app.command(_name, epilog=f"Example: {_module.EXAMPLE}")(guarded(getattr(_module, _name)))
+    app.command(_name.replace("_", "-"), epilog=f"Example: {_module.EXAMPLE}")(guarded(getattr(_module, _name)))
 
 
 def _show_version(wanted: bool) -> None:
