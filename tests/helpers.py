@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -18,8 +19,10 @@ from PIL import Image
 import support
 
 if TYPE_CHECKING:
+    import pytest
     from numpy.typing import NDArray
 
+    from facevae.storage.upscaler_file import Upscaler
     from facevae.storage.weights import FaceModel
 
 LATENT_DIM = 6
@@ -126,6 +129,43 @@ def put_latents(folder: Path, *, attributes: bool = True) -> Path:
     path = support.write_latents(folder / "latents.h5", lively_model(), faces)
     faces.unlink()
     return path
+
+
+def tiny_upscaler(inputs: str = "photographs", *, seed: int = 0) -> Upscaler:
+    """An untrained upscaler of three layers that adds something to the bicubic enlargement, for other seeds something else."""
+    import torch
+
+    from facevae.config import UpscalerConfig
+    from facevae.model.vdsr import VDSR
+    from facevae.storage.upscaler_file import Upscaler
+
+    generator = torch.Generator().manual_seed(seed)
+    network = VDSR(UpscalerConfig(depth=3, channels=4)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15)
+    return Upscaler(network, {"inputs": inputs})
+
+
+def put_upscaler(path: Path, inputs: str = "photographs", *, seed: int = 0) -> Upscaler:
+    """Write a `tiny_upscaler`."""
+    upscaler = tiny_upscaler(inputs, seed=seed)
+    upscaler.save(path)
+    return upscaler
+
+
+def ship_upscalers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Upscaler]:
+    """Make a folder stand for that of the package, with two small upscalers in it."""
+    from facevae.storage import shipped
+
+    folder.mkdir(exist_ok=True)
+    made = {}
+    for seed, (inputs, name) in enumerate(shipped.UPSCALERS.items(), start=5):
+        made[str(inputs)] = put_upscaler(folder / name, inputs, seed=seed)
+        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        monkeypatch.setitem(shipped.SHA256, name, digest)
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+    return made
 
 
 def put_pictures(folder: Path, count: int, *, size: int = 32, suffix: str = ".png") -> list[Path]:

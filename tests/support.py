@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,19 @@ def random_images(count: int, size: int = 32, seed: int = 0) -> NDArray[np.uint8
     return random_faces(count, size, seed)[0]
 
 
+def drawn_faces(count: int, size: int) -> NDArray[np.uint8]:
+    """Drawn faces (count, size, size, 3), which have edges to learn. Each takes some hundredths of a second, once."""
+    return np.stack([_drawn_face(number, size) for number in range(1, count + 1)])
+
+
+@cache
+def _drawn_face(number: int, size: int) -> NDArray[np.uint8]:
+    from facevae.drawing import draw_face
+    from facevae.drawing.dataset import drawn_traits
+
+    return np.asarray(draw_face(drawn_traits(0, number), (size, size)))
+
+
 def write_faces(
     path: Path,
     *,
@@ -71,11 +85,13 @@ def write_faces(
     seed: int = 0,
     attributes: bool = True,
     split: NDArray[np.uint8] | None = None,
+    images: NDArray[np.uint8] | None = None,
 ) -> Path:
-    """Write `random_faces` as a `faces.h5`, by default with all three splits."""
+    """Write `random_faces`, or other `images` (count, size, size, 3), as a `faces.h5`, by default with all three splits."""
     from facevae.storage.faces import FacesWriter
 
-    images, table = random_faces(count, size, seed)
+    blobs, table = random_faces(count, size, seed)
+    images = blobs if images is None else images
     if split is None:
         split = np.resize(np.array(SPLIT_PATTERN, dtype=np.uint8), count)
     with FacesWriter(

@@ -100,6 +100,7 @@ def test_devices_that_do_not_exist(name: str, faces_file: Path, weights_file: Pa
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_behind_each_command_stands_a_function_of_the_library(name: str) -> None:
+    name = name.replace("-", "_")
     function = getattr(facevae, name)
     assert callable(function)
     assert name in facevae.__all__
@@ -309,7 +310,9 @@ def test_results_go_to_stdout_and_words_to_stderr_without_escape_codes(faces_fil
 
 
 @pytest.mark.parametrize(
-    "arguments", [["sample"], ["encode"], ["morph", "x.png"], ["reconstruct", "x.png"], ["umap"]], ids=lambda a: a[0]
+    "arguments",
+    [["sample"], ["encode"], ["morph", "x.png"], ["reconstruct", "x.png"], ["upscale", "x.png"], ["umap"]],
+    ids=lambda a: a[0],
 )
 def test_no_command_sends_binary_to_a_terminal(arguments: list[str], workspace: Path) -> None:
     sentence = refusal(*arguments, "-o", "-", code=2, terminal="stdout")

@@ -34,10 +34,12 @@ def test_the_commands_are_those_of_the_design() -> None:
     assert {
         "prepare",
         "train",
+        "train-upscaler",
         "encode",
         "sample",
         "reconstruct",
         "morph",
+        "upscale",
         "umap",
         "activations",
         "evaluate",

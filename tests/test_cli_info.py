@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 import support
-from facevae.config import ModelConfig, TrainConfig
+from facevae.config import ModelConfig, TrainConfig, UpscalerTrainConfig
 from facevae.model.training import Trainer, new_vae
+from facevae.model.upscaler_training import PhotographPairs, UpscalerTrainer
 from facevae.storage.checkpoint import save_checkpoint
 from facevae.storage.coordinates import write_coordinates
 from facevae.storage.faces import Faces
 from facevae.storage.latents import Latents
+from facevae.storage.upscaler_checkpoint import save_upscaler_checkpoint
+from facevae.storage.upscaler_file import Upscaler
 from facevae.workflows.info import info
-from helpers import put_latents, put_other_weights, put_weights, refusal, run, succeed
+from helpers import put_latents, put_other_weights, put_weights, refusal, run, succeed, tiny_upscaler
 
 
 def sha256(path: Path) -> str:
@@ -104,6 +107,68 @@ def test_a_checkpoint_in_the_middle(workspace: Path) -> None:
     assert found["faces"] == "abc"
 
 
+def test_an_upscaler(workspace: Path) -> None:
+    network = tiny_upscaler().network
+    training = {
+        "inputs": "reconstructions",
+        "epochs": 20,
+        "learning_rate": 0.001,
+        "factors": (2, 3, 4),
+        "vae": None,
+        "valid": {"faces": 1234, "psnr": 30.123, "gain": 1.456},
+        "versions": {"facevae": "0.1", "torch": "2.9"},
+    }
+    Upscaler(network, training).save("u.safetensors")
+    _, found = both("u.safetensors")
+    del found["size"], found["file SHA-256"]
+    assert found == {
+        "path": "u.safetensors",
+        "kind": "upscaler weights",
+        "network": "VDSR, depth 3, channels 4",
+        "parameters": str(9 * 4 + 4 + 9 * 16 + 4 + 9 * 4 + 1),
+        "enlarges": "reconstructions",
+        "gain": "+1.46 dB of luma over bicubic, to 30.12 dB, on 1,234 held-out faces",
+        "epochs": "20",
+        "learning rate": "0.001",
+        "factors": "2, 3, 4",
+        "made by": "facevae 0.1, torch 2.9",
+        "attributes": [],
+    }
+
+
+@pytest.mark.parametrize("valid", [None, 3, {}, {"gain": "much", "psnr": 1.0, "faces": 2}])
+def test_an_upscaler_whose_record_says_little(workspace: Path, valid: Any) -> None:
+    Upscaler(tiny_upscaler().network, {"valid": valid, "versions": valid}).save("u.safetensors")
+    _, found = both("u.safetensors")
+    assert found["enlarges"] == "unknown"
+    assert "gain" not in found
+
+
+def test_a_damaged_upscaler(workspace: Path) -> None:
+    tiny_upscaler().save("u.safetensors")
+    path = Path("u.safetensors")
+    path.write_bytes(path.read_bytes()[:-4])
+    assert refusal("info", "u.safetensors").startswith("u.safetensors ")
+
+
+def test_an_upscaler_s_checkpoint(workspace: Path) -> None:
+    import torch
+
+    images = torch.from_numpy(support.random_images(6, 24))
+    config = UpscalerTrainConfig(batch_size=2, patch_size=12, epochs=3)
+    trainer = UpscalerTrainer(tiny_upscaler().network, PhotographPairs(images), config)
+    for _ in range(4):
+        trainer.advance()
+    save_upscaler_checkpoint(
+        Path("c.safetensors"), trainer, seconds=12.4, faces_fingerprint="abc", vae=None, history=[]
+    )
+    _, found = both("c.safetensors")
+    assert found["kind"] == "upscaler checkpoint"
+    assert found["network"] == "depth 3, channels 4"
+    assert (found["epochs finished"], found["steps into the next"], found["trained for"]) == ("1", "1", "12 s")
+    assert (found["faces"], found["factors"]) == ("abc", "2, 3, 4")
+
+
 def test_faces(faces_file: Path, workspace: Path) -> None:
     _, found = both("faces.h5")
     with Faces(faces_file) as faces:
@@ -119,6 +184,13 @@ def test_faces(faces_file: Path, workspace: Path) -> None:
             (name, count, 60 - count) for name, count in zip(faces.attribute_names, has, strict=True)
         ]
         assert all(row["delta_length"] is None for row in found["attributes"])
+    assert "smallest side" not in found
+
+
+def test_faces_without_small_images(faces_file: Path, workspace: Path) -> None:
+    with h5py.File(faces_file, "r+") as file:
+        file.attrs["min_side"] = 89
+    assert both("faces.h5")[1]["smallest side"] == "89 pixels, smaller left out"
 
 
 def test_latents(workspace: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,6 +17,7 @@ from facevae.errors import UsageError
 from facevae.figures.canvas import GAP, MARGIN, font
 from facevae.storage.images import load_face
 from facevae.storage.latents import Latents
+from facevae.storage.upscaler_file import Upscaler
 from facevae.storage.weights import FaceModel
 from facevae.workflows.morph import morph, parse_steps
 from helpers import (
@@ -23,11 +26,13 @@ from helpers import (
     put_latents,
     put_other_weights,
     put_pictures,
+    put_upscaler,
     put_weights,
     refusal,
     run,
     succeed,
     tile,
+    tiny_upscaler,
 )
 from support import Recorder
 
@@ -184,6 +189,53 @@ def test_one_row_a_face(model: FaceModel) -> None:
         assert np.array_equal(tile(picture, left, TOP + row * (96 + GAP), 96), expected)
 
 
+def test_the_strip_enlarged_by_the_networks(model: FaceModel) -> None:
+    """The column "original" as photographs, the others as reconstructions."""
+    of_inputs = put_upscaler(Path("upscaler.safetensors"), seed=8)
+    of_decoded = put_upscaler(Path("upscaler-reconstructions.safetensors"), "reconstructions", seed=9)
+    faces = put_pictures(Path("faces"), 2)
+    outcome = succeed("morph", *faces, "-a", "Male", "-s", "0,1,2.5", "--upscale", 3)
+    assert (outcome.lines, outcome.stderr) == (["morph.png"], "")
+    result = morph(faces, "Male", io.BytesIO(), steps=[0.0, 1.0, 2.5], upscale=3)
+    assert result.morphs.shape == (2, 3, 32, 32, 3)
+    originals = np.stack([load_face(path, 32) for path in faces])
+    picture = pixels(Path("morph.png"))
+    left = picture.shape[1] - MARGIN - 4 * 96 - 3 * GAP
+    for row in range(2):
+        expected = [of_inputs.upscale(originals[row : row + 1])[0], *of_decoded.upscale(result.morphs[row])]
+        for column, face in enumerate(expected):
+            assert np.array_equal(tile(picture, left + column * (96 + GAP), TOP + row * (96 + GAP), 96), face)
+
+
+def test_a_gif_enlarged_by_the_network(face: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All frames of all faces in one call; 256 colours are left of them."""
+    mine = tiny_upscaler("reconstructions", seed=9)
+    with torch.no_grad():
+        list(mine.network.parameters())[-1].sub_(0.4)  # darkens, by more than a palette blurs
+    mine.save("mine.safetensors")
+    given: list[int] = []
+    original = Upscaler.upscale
+
+    def upscale(this: Upscaler, images: Any, *options: Any, **more: Any) -> Any:
+        given.append(len(images))
+        return original(this, images, *options, **more)
+
+    monkeypatch.setattr(Upscaler, "upscale", upscale)
+    options = ["-s", "-3,2", "--upscale", "2", "--upscaler", "mine.safetensors"]
+    assert succeed("morph", face, face, "-a", "Smiling", "--format", "gif", *options).lines == ["morph.gif"]
+    assert given == [2 * 25]
+    result = morph(face, "Smiling", io.BytesIO(), steps=[-3.0, 2.0])
+    with Image.open("morph.gif") as animation:
+        for frame, face_32 in ((0, result.morphs[0, 0]), (24, result.morphs[0, -1])):
+            animation.seek(frame)
+            shown = np.array(animation.convert("RGB"))
+            (enlarged,) = original(mine, [face_32], 2)
+            bicubic = np.array(Image.fromarray(face_32).resize((64, 64), Image.Resampling.BICUBIC))
+            for left in (MARGIN, MARGIN + 64 + GAP):
+                found = tile(shown, left, shown.shape[0] - MARGIN - 64, 64).astype(int)
+                assert np.abs(found - enlarged).mean() < 0.5 * np.abs(found - bicubic).mean()
+
+
 def test_the_column_labels_are_the_steps(face: Path) -> None:
     """The strip is the same wherever the label is the same, and only there."""
     succeed("morph", face, "-s", "0,1,2", "-o", "a.png")
@@ -310,6 +362,12 @@ def test_a_gif_on_standard_output(face: Path) -> None:
         ),
         (["--steps", "0,5000"], "The steps '0,5000' are more than 1000: take a smaller range."),
         (["--scale", "0"], "A scale of 0 is out of range: use a whole number from 1 to 32."),
+        (
+            ["--scale", "3", "--upscale", "3"],
+            "--scale and --upscale both say how much larger to show faces: leave one of the two out.",
+        ),
+        (["--upscale", "5"], "Pictures cannot be upscaled 5 times: use one of 2, 3, 4."),
+        (["--upscaler", "photographs"], "--upscaler says what enlarges faces: use it with --upscale 2, 3 or 4."),
         (["--format", "jpg"], "There is no format jpg: use png or gif."),
         (["--format", "png", "-o", "a.gif"], "a.gif does not go with --format png: name a .png file."),
         (["--format", "gif", "-o", "a.png"], "a.png does not go with --format gif: name a .gif file."),

@@ -12,7 +12,19 @@ from facevae.figures.canvas import GAP, MARGIN, font
 from facevae.storage.faces import Faces
 from facevae.storage.images import load_face
 from facevae.storage.weights import FaceModel
-from helpers import Outcome, border, pixels, put_other_weights, put_pictures, put_weights, refusal, succeed, tile
+from helpers import (
+    Outcome,
+    border,
+    pixels,
+    put_other_weights,
+    put_pictures,
+    put_upscaler,
+    put_weights,
+    refusal,
+    ship_upscalers,
+    succeed,
+    tile,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +62,46 @@ def test_images(model: FaceModel) -> None:
     assert outcome.json["paths"] == ["reconstructions.png"]
     assert [row["name"] for row in outcome.json["faces"]] == ["face1", "face2", "face3"]
     assert [row["mse"] for row in outcome.json["faces"]] == pytest.approx(errors.tolist(), rel=1e-9)
+
+
+def test_the_figure_of_the_note(model: FaceModel) -> None:
+    """Inputs at 96 pixels on top, enlarged as photographs; outputs at 96 below, as reconstructions."""
+    of_inputs = put_upscaler(Path("upscaler.safetensors"), seed=8)
+    of_outputs = put_upscaler(Path("upscaler-reconstructions.safetensors"), "reconstructions", seed=9)
+    paths = put_pictures(Path("faces"), 3, size=48)
+    outcome = succeed("reconstruct", *paths, "--upscale", 3, "--json")
+    assert outcome.stderr == ""
+    inputs = np.stack([load_face(path, 32) for path in paths])
+    outputs = model.decode(model.encode(inputs)[0])
+    picture = pixels(Path("reconstructions.png"))
+    upper_row, lower_row = of_inputs.upscale(inputs), of_outputs.upscale(outputs)
+    for number, (left, upper, lower) in enumerate(columns(outcome, 96)):
+        assert np.array_equal(tile(picture, left, upper, 96), upper_row[number])
+        assert np.array_equal(tile(picture, left, lower, 96), lower_row[number])
+    # The errors are those of the network's own size.
+    errors = ((inputs / 255.0 - outputs / 255.0) ** 2).mean(axis=(1, 2, 3))
+    assert [row["mse"] for row in outcome.json["faces"]] == pytest.approx(errors.tolist(), rel=1e-9)
+
+
+def test_the_upscaler_that_is_named_enlarges_what_was_decoded(model: FaceModel) -> None:
+    of_inputs = put_upscaler(Path("upscaler.safetensors"), seed=8)
+    mine = put_upscaler(Path("mine.safetensors"), "reconstructions", seed=4)
+    path = put_pictures(Path("faces"), 1)[0]
+    outcome = succeed("reconstruct", path, "--upscale", 2, "--upscaler", "mine.safetensors", "--json")
+    picture = pixels(Path("reconstructions.png"))
+    ((left, upper, lower),) = columns(outcome, 64)
+    inputs = load_face(path, 32)[None]
+    outputs = model.decode(model.encode(inputs)[0])
+    assert np.array_equal(tile(picture, left, upper, 64), of_inputs.upscale(inputs, 2)[0])
+    assert np.array_equal(tile(picture, left, lower, 64), mine.upscale(outputs, 2)[0])
+
+
+def test_the_library_gives_arrays_of_the_network_s_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from facevae import reconstruct
+
+    ship_upscalers(tmp_path / "package", monkeypatch)
+    result = reconstruct(put_pictures(Path("faces"), 2), upscale=3)
+    assert result.inputs.shape == result.reconstructions.shape == (2, 32, 32, 3)
 
 
 def test_without_images_the_first_valid_faces(model: FaceModel, faces_file: Path) -> None:
@@ -119,6 +171,12 @@ def test_long_names_and_ten_faces_are_not_cropped() -> None:
         (["-n", "0"], "0 faces do not fit into one picture: ask for 1 to 200."),
         (["-n", "201"], "201 faces do not fit into one picture: ask for 1 to 200."),
         (["--scale", "0"], "A scale of 0 is out of range: use a whole number from 1 to 32."),
+        (
+            ["--scale", "3", "--upscale", "3"],
+            "--scale and --upscale both say how much larger to show faces: leave one of the two out.",
+        ),
+        (["--upscale", "5"], "Pictures cannot be upscaled 5 times: use one of 2, 3, 4."),
+        (["--upscaler", "photographs"], "--upscaler says what enlarges faces: use it with --upscale 2, 3 or 4."),
         (["--device", "tpu"], "There is no device tpu: use one of auto, cpu, cuda, mps."),
         (
             ["-o", "out"],

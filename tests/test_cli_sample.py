@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import support
 from facevae.figures.canvas import GAP, MARGIN
+from facevae.progress import Progress
+from facevae.storage.upscaler_file import REMEDY, Upscaler
 from facevae.storage.weights import FaceModel
-from helpers import files, pixels, put_other_weights, put_weights, refusal, succeed, tile
+from facevae.workflows import upscalers
+from helpers import files, pixels, put_other_weights, put_upscaler, put_weights, refusal, ship_upscalers, succeed, tile
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +51,75 @@ def test_faces_of_other_sizes_are_shown_at_about_96_pixels(size: int, side: int)
     put_other_weights(Path("other.safetensors"), size=size)
     succeed("sample", "-n", 1, "-w", "other.safetensors")
     assert pixels(Path("samples.png")).shape == (2 * MARGIN + side, 2 * MARGIN + side, 3)
+
+
+@pytest.fixture
+def decoded() -> Upscaler:
+    """The workspace's upscaler for what the decoder makes, and another for photographs, which has no part in it."""
+    put_upscaler(Path("upscaler.safetensors"), seed=8)
+    return put_upscaler(Path("upscaler-reconstructions.safetensors"), "reconstructions", seed=9)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_faces_enlarged_by_the_network_for_reconstructions(model: FaceModel, decoded: Upscaler, factor: int) -> None:
+    outcome = succeed("sample", "-n", 12, "--seed", 3, "--upscale", factor)
+    assert (outcome.lines, outcome.stderr) == (["samples.png"], "")
+    picture, side = pixels(Path("samples.png")), 32 * factor
+    pitch = side + GAP
+    assert picture.shape == (2 * MARGIN + 2 * pitch - GAP, 2 * MARGIN + 10 * pitch - GAP, 3)
+    enlarged = decoded.upscale(model.sample(12, seed=3), factor)
+    for number, face in enumerate(enlarged):
+        row, column = divmod(number, 10)
+        assert np.array_equal(tile(picture, MARGIN + column * pitch, MARGIN + row * pitch, side), face)
+
+
+def test_single_files_enlarged(model: FaceModel, decoded: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upscalers, "_PIXELS_AT_A_TIME", 2 * 96 * 96)  # in three parts
+    outcome = succeed("sample", "-n", 5, "--seed", 1, "--separate", "--upscale", 3)
+    assert outcome.lines == [f"samples/sample-0{number}.png" for number in range(1, 6)]
+    for path, face in zip(outcome.lines, decoded.upscale(model.sample(5, seed=1)), strict=True):
+        assert np.array_equal(pixels(Path(path)), face)
+
+
+def test_the_upscaler_that_is_named(model: FaceModel, decoded: Upscaler) -> None:
+    mine = put_upscaler(Path("mine.safetensors"), "reconstructions", seed=4)
+    outcome = succeed("sample", "-n", 1, "--seed", 1, "--upscale", 3, "--upscaler", "mine.safetensors")
+    assert outcome.stderr == ""
+    assert np.array_equal(
+        tile(pixels(Path("samples.png")), MARGIN, MARGIN, 96), mine.upscale(model.sample(1, seed=1))[0]
+    )
+    outcome = succeed("sample", "-n", 1, "--upscale", 3, "--upscaler", "upscaler.safetensors")
+    assert outcome.stderr == (
+        "upscaler.safetensors was trained to enlarge photographs, and enlarges reconstructions here.\n"
+    )
+
+
+def test_the_shipped_upscaler_where_the_folder_has_none(
+    model: FaceModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = ship_upscalers(tmp_path / "package", monkeypatch)
+    for name, options in (("reconstructions", []), ("photographs", ["--upscaler", "photographs"])):
+        outcome = succeed("sample", "-n", 1, "--seed", 1, "--upscale", 3, *options)
+        assert outcome.stderr == ""
+        face = package[name].upscale(model.sample(1, seed=1))[0]
+        assert np.array_equal(tile(pixels(Path("samples.png")), MARGIN, MARGIN, 96), face)
+
+
+def test_the_library_keeps_the_faces_of_the_network_s_size(model: FaceModel, decoded: Upscaler) -> None:
+    from facevae import sample
+
+    report = support.Recorder()
+    made = sample(5, io.BytesIO(), seed=1, upscale=2, report=report)
+    assert np.array_equal(made.faces, model.sample(5, seed=1))
+    assert report.progress == [Progress("upscale", done, 5, "tiles") for done in range(1, 6)]
+
+
+def test_upscalers_that_are_not_there() -> None:
+    assert refusal("sample", "--upscale", 3, "--upscaler", "no.safetensors") == f"There is no no.safetensors. {REMEDY}"
+    assert refusal("sample", "--upscale", 3, "--upscaler", "vae.safetensors", "--separate") == (
+        f"vae.safetensors does not hold upscaler weights of facevae. {REMEDY}"
+    )
+    assert files() == ["vae.safetensors"]
 
 
 def test_a_seed_repeats_and_its_absence_does_not() -> None:
@@ -161,6 +234,12 @@ def test_json() -> None:
         (["--seed", "-1"], "A seed of -1 is out of range: use a whole number from 0 on."),
         (["--scale", "0"], "A scale of 0 is out of range: use a whole number from 1 to 32."),
         (["--scale", "33"], "A scale of 33 is out of range: use a whole number from 1 to 32."),
+        (
+            ["--scale", "3", "--upscale", "3"],
+            "--scale and --upscale both say how much larger to show faces: leave one of the two out.",
+        ),
+        (["--upscale", "5"], "Pictures cannot be upscaled 5 times: use one of 2, 3, 4."),
+        (["--upscaler", "photographs"], "--upscaler says what enlarges faces: use it with --upscale 2, 3 or 4."),
         (["--scale", "0", "--separate"], "A scale of 0 is out of range: use a whole number from 1 to 32."),
         (["--scale", "-2", "--separate"], "A scale of -2 is out of range: use a whole number from 1 to 32."),
         (

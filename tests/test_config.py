@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facevae.config import RECIPES, SPLIT_CODES, SPLIT_NAMES, ModelConfig, TrainConfig, check_face_size, fits_network
+from facevae.config import (
+    RECIPES,
+    SPLIT_CODES,
+    SPLIT_NAMES,
+    UPSCALE_FACTORS,
+    UPSCALER_INPUTS,
+    ModelConfig,
+    TrainConfig,
+    UpscalerConfig,
+    UpscalerTrainConfig,
+    check_face_size,
+    fits_network,
+)
 from facevae.errors import DataError, FacevaeError, MismatchError, TrainingError, UsageError, did_you_mean
 
 POWERS = [16, 32, 64, 128, 256, 512]
@@ -165,6 +177,78 @@ def test_train_config_refuses(values: dict[str, Any], message: str) -> None:
 def test_limits_themselves_are_allowed() -> None:
     TrainConfig(epochs=1, batch_size=2, learning_rate=1e-300, kl_weight=0.0, seed=2**63 - 1, split="all")
     ModelConfig(image_size=16, channels=1, latent_dim=1, negative_slope=0.0)
+
+
+def test_the_upscaler_is_that_of_the_paper() -> None:
+    assert UpscalerConfig().to_dict() == {"depth": 20, "channels": 64}
+    assert UPSCALE_FACTORS == (2, 3, 4)
+    assert UPSCALER_INPUTS == ("photographs", "reconstructions")
+
+
+@given(
+    inputs=st.sampled_from(UPSCALER_INPUTS),
+    epochs=st.integers(1, 10_000),
+    batch_size=st.integers(1, 10**6),
+    patch_size=st.integers(12, 512),
+    learning_rate=st.floats(0, exclude_min=True, allow_infinity=False),
+    factors=st.lists(st.sampled_from(UPSCALE_FACTORS), min_size=1, unique=True).map(tuple),
+    seed=st.integers(0, 2**63 - 1),
+    precision=st.sampled_from(["auto", "fp32", "bf16"]),
+)
+def test_upscaler_train_config_survives_its_dictionary(**values: Any) -> None:
+    config = UpscalerTrainConfig(**values)
+    assert config.to_dict() == values
+    assert UpscalerTrainConfig(**config.to_dict()) == config
+    assert config.schedule == "cosine"
+    assert config.warmup_epochs == pytest.approx(config.epochs / 20)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"depth": 1}, "A depth of 1 convolutions is out of range: use a whole number from 2 to 100 (paper: 20)."),
+        (
+            {"depth": 20.0},
+            "A depth of 20.0 convolutions is out of range: use a whole number from 2 to 100 (paper: 20).",
+        ),
+        ({"channels": 0}, "A width of 0 channels is out of range: use a whole number from 1 to 1024 (paper: 64)."),
+        (
+            {"channels": 1025},
+            "A width of 1025 channels is out of range: use a whole number from 1 to 1024 (paper: 64).",
+        ),
+    ],
+)
+def test_upscaler_config_refuses(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        UpscalerConfig(**values)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"inputs": "paintings"}, "There are no inputs paintings: use one of photographs, reconstructions."),
+        ({"epochs": 0}, "0 epochs are too few: use a whole number of at least 1."),
+        ({"epochs": 1.5}, "The epochs 1.5 is not a whole number."),
+        ({"batch_size": 0}, "A batch size of 0 is out of range: use a whole number from 1 to 1000000."),
+        ({"batch_size": 10**6 + 1}, "A batch size of 1000001 is out of range: use a whole number from 1 to 1000000."),
+        ({"patch_size": 11}, "A patch size of 11 is out of range: use a whole number from 12 to 512, such as 48."),
+        ({"patch_size": 513}, "A patch size of 513 is out of range: use a whole number from 12 to 512, such as 48."),
+        ({"patch_size": "48"}, "The patch size 48 is not a whole number."),
+        ({"learning_rate": 0.0}, "A learning rate of 0.0 is out of range: use a number above 0."),
+        ({"learning_rate": float("nan")}, "A learning rate of nan is out of range: use a number above 0."),
+        ({"learning_rate": float("inf")}, "A learning rate of inf is out of range: use a number above 0."),
+        ({"factors": ()}, "The factors () are out of range: use some of 2, 3, 4."),
+        ({"factors": (3, 5)}, "The factors (3, 5) are out of range: use some of 2, 3, 4."),
+        ({"seed": -1}, "A seed of -1 is out of range: use a whole number from 0 to 2^63 - 1."),
+        ({"seed": 2**63}, f"A seed of {2**63} is out of range: use a whole number from 0 to 2^63 - 1."),
+        ({"precision": "fp16"}, "There is no precision fp16: use one of auto, fp32, bf16."),
+    ],
+)
+def test_upscaler_train_config_refuses(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        UpscalerTrainConfig(**values)
+    assert str(error.value) == message
 
 
 def test_errors_know_their_exit_code() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from helpers import put_upscaler
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md"]
@@ -156,15 +158,23 @@ def test_the_examples_of_the_python_page_run_in_order(data: Path, capsys: pytest
 
 def test_the_examples_of_the_files_page_run(data: Path) -> None:
     """With files of the same layout; those that read UMAP coordinates are left out."""
+    import torch
+
     import facevae
 
     facevae.prepare(Path("data"))
     facevae.train(channels=4, latent_dim=8, epochs=1, batch_size=30, device="cpu")
     facevae.encode()
+    upscaler, residuals = put_upscaler(Path("upscaler.safetensors")), []
+    luma = torch.rand(2, 1, 9, 7)
     for line, block in python_blocks(DOCS / "files.md"):
         if "map.h5" not in block:
             names: dict[str, Any] = {}
             exec(compile("\n" * (line - 1) + block, str(DOCS / "files.md"), "exec"), names)
+            if "residual" in names:
+                residuals.append(names["residual"](luma))
+    # One example is the whole upscaler, without facevae.
+    assert [torch.allclose(residual, upscaler.network(luma), atol=1e-6) for residual in residuals] == [True]
     # The last example computes the fingerprint of the faces and the hash of the weights without facevae.
     with facevae.Faces("faces.h5") as faces:
         assert names["fingerprint"] == faces.fingerprint

@@ -20,7 +20,7 @@ from facevae.figures.canvas import BACKGROUND, FAINT_INK, GAP, INK, MARGIN, Grid
 from facevae.figures.faces import morph_frames, morph_grid, reconstruction_grid, sample_grid, signed
 from facevae.figures.gallery import GalleryItem, gallery_page
 from facevae.figures.picture import animation_bytes, check_image_name, check_plot_name, image_bytes, plot_bytes
-from facevae.figures.plots import LossCurves, loss_plot, scatter_plot
+from facevae.figures.plots import LossCurves, gain_plot, loss_plot, scatter_plot
 from helpers import border, pixels, tile
 
 LONG = "a-very-long-file-name-as-cameras-and-messengers-like-to-give-them-20240131-1200"
@@ -456,6 +456,49 @@ def test_the_peak_of_the_first_steps_does_not_squeeze_the_curve() -> None:
     low, high = axes.get_ylim()
     assert 0 < low < 50
     assert 100 < high < 200
+
+
+def test_the_gain_plot_shows_both_curves_and_the_line_that_counts() -> None:
+    figure = gain_plot([0.5, 1.0, 1.5, 2.0], [0.0, 0.5, 0.9, 1.1], [1.0, 2.0], [0.6, 1.2])
+    (axes,) = figure.axes
+    assert axes.get_title() == "Gain over bicubic enlargement, dB of luma"
+    assert axes.get_xlabel() == "epoch"
+    drawn = {str(line.get_label()): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
+    assert drawn["patches trained on, all factors"] == [[0.5, 0.0], [1.0, 0.5], [1.5, 0.9], [2.0, 1.1]]
+    assert drawn["faces held out, ×3"] == [[1.0, 0.6], [2.0, 1.2]]
+    assert [y for _, y in drawn["bicubic enlargement"]] == [0.0, 0.0]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert {text.get_text() for text in legend.get_texts()} == set(drawn)
+    assert plot_bytes(figure, "a.png").startswith(b"\x89PNG")
+
+
+def test_the_gain_plot_of_a_training_that_was_stopped_in_its_first_epoch() -> None:
+    (axes,) = gain_plot([0.25], [0.0], [], []).axes
+    assert [line.get_label() for line in axes.lines] == ["bicubic enlargement", "patches trained on, all factors"]
+    low, high = axes.get_ylim()
+    assert low < 0 < high
+
+
+@given(gains=st.lists(st.floats(-3, 3), min_size=1, max_size=30), first=st.floats(-60, 3))
+def test_gains_are_within_the_scale_but_for_how_deep_the_first_steps_fall(gains: list[float], first: float) -> None:
+    """And the zero always is: what lies below it is worse than bicubic."""
+    values = [first, *gains]
+    low, high = gain_plot(list(range(len(values))), values, [], []).axes[0].get_ylim()
+    assert low < 0 < high
+    assert max(values) < high
+    if first >= min(gains):
+        spread = np.percentile(values, 10) - max(*values, 0.1)
+        assert low < min(values) or low < np.percentile(values, 10) + 0.29 * spread
+    if len(gains) > 20:
+        assert low > -14
+
+
+def test_first_steps_that_are_much_worse_than_bicubic_do_not_squeeze_the_curve() -> None:
+    gains = [-40.0, -8.0, *np.linspace(0.2, 1.5, 38)]
+    low, high = gain_plot([float(number) for number in range(40)], gains, [], []).axes[0].get_ylim()
+    assert -0.5 < low < 0
+    assert 1.5 < high < 1.7
 
 
 @pytest.mark.parametrize("count", [10, 3000])

@@ -21,7 +21,14 @@ from facevae.metrics.bound import latent_figures, unit_kl
 from facevae.metrics.edits import EditFigures, EditScore, JudgedFaces, SideEffect, edit_figures
 from facevae.metrics.estimate import Estimate, mean_estimate, share_estimate
 from facevae.metrics.frechet import frechet_distance, frechet_estimate
-from facevae.metrics.images import peak_signal_to_noise, squared_errors, structural_similarity
+from facevae.metrics.images import (
+    channel_similarity,
+    gradient_errors,
+    gradient_magnitude,
+    peak_signal_to_noise,
+    squared_errors,
+    structural_similarity,
+)
 from facevae.metrics.principal import component_errors, fit_components
 from facevae.metrics.probe import linear_probe
 from facevae.metrics.reconstruction import reconstruct_latents
@@ -104,6 +111,31 @@ def posteriors(count: int = 50, units: int = 4) -> tuple[Floats, Floats]:
     mean, log_variance = random.normal(0, 1, (2, count, units)).astype(np.float32)
     mean[:, 0], log_variance[:, 0] = 0.1, 0.01  # carries nothing
     return mean, log_variance
+
+
+def test_similarity_of_any_channels_is_that_of_each() -> None:
+    rng = np.random.default_rng(4)
+    one, other = (rng.integers(0, 256, (3, 20, 20, 3), dtype=np.uint8) for _ in range(2))
+    cpu = torch.device("cpu")
+    channels = [
+        channel_similarity(to_tensor(one, cpu)[:, [index]], to_tensor(other, cpu)[:, [index]]) for index in range(3)
+    ]
+    np.testing.assert_allclose(np.mean(channels, axis=0), structural_similarity(one, other), atol=1e-6)
+
+
+def test_the_gradient_is_sobels() -> None:
+    lumas = np.random.default_rng(5).random((4, 1, 9, 13))
+    found = gradient_magnitude(torch.from_numpy(lumas)).numpy()
+    assert found.shape == (4, 1, 7, 11)
+    for luma, magnitude in zip(lumas[:, 0], found[:, 0], strict=True):
+        down, right = (scipy.ndimage.sobel(luma, axis=axis) / 8.0 for axis in (0, 1))
+        np.testing.assert_allclose(magnitude, np.hypot(down, right)[1:-1, 1:-1], atol=1e-12)
+
+
+def test_a_ramp_has_its_slope_as_gradient_and_another_ramp_the_difference_as_error() -> None:
+    ramp = torch.linspace(0.0, 0.9, 10).expand(2, 1, 8, 10)
+    assert gradient_magnitude(ramp).flatten().tolist() == pytest.approx([0.1] * (2 * 6 * 8), abs=1e-6)
+    assert gradient_errors(ramp, 0.5 * ramp).tolist() == pytest.approx([0.05] * 2, abs=1e-6)
 
 
 def test_kl_is_that_of_torch() -> None:

@@ -16,7 +16,7 @@ from facevae.storage.faces import Faces
 from facevae.storage.images import load_face
 from facevae.storage.latents import Latents
 from facevae.storage.weights import FaceModel
-from helpers import pixels, put_pictures, put_weights, succeed
+from helpers import pixels, put_pictures, put_upscaler, put_weights, succeed
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX pipes and signals")
 
@@ -62,6 +62,23 @@ def test_a_face_through_a_pipe() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     succeed("morph", path, "--attr", "Smiling")
     assert pixels(Path("out.png")).shape == pixels(Path("morph.png")).shape
+
+
+def test_a_picture_enlarged_between_pipes() -> None:
+    upscaler = put_upscaler(Path("upscaler.safetensors"))
+    path = put_pictures(Path("faces"), 1)[0]
+    done = shell(f"cat {path} | facevae upscale - -o - | cat > out.png")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    difference = pixels(Path("out.png")).astype(int) - upscaler.upscale([pixels(path)])[0]
+    assert np.abs(difference).max() <= 1
+
+
+def test_a_picture_from_a_pipe_that_has_a_name() -> None:
+    put_upscaler(Path("upscaler.safetensors"))
+    path = put_pictures(Path("faces"), 1)[0]
+    done = shell(f"facevae upscale <(cat {path}) -o out.png")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"out.png\n", b"")
+    assert pixels(Path("out.png")).shape == (96, 96, 3)
 
 
 def test_latents_through_a_pipe() -> None:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 import facevae
+from facevae.config import UpscalerInputs
 from facevae.errors import DataError
 from facevae.storage import shipped
 from facevae.storage.latents import Latents
 from facevae.storage.weights import FaceModel
 from facevae.workflows.common import find_weights, load_model
-from helpers import files, pixels, put_pictures, put_weights, refusal, run, succeed
+from helpers import files, pixels, put_pictures, put_upscaler, put_weights, refusal, run, ship_upscalers, succeed
 from support import Recorder, make_model
 
 NOTICE = "There is no vae.safetensors here: using the weights shipped with facevae (faces-32)."
@@ -29,6 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "package"
     folder.mkdir()
     ship(make_model(), folder, monkeypatch)
+    ship_upscalers(folder, monkeypatch)
     return folder
 
 
@@ -238,13 +240,35 @@ def test_info_describes_a_file_of_that_name_instead(workspace: Path, folder: Pat
     assert "shipped as" not in found
 
 
+@pytest.mark.parametrize("name", ["photographs", "reconstructions"])
+def test_info_describes_the_shipped_upscalers(workspace: Path, folder: Path, name: UpscalerInputs) -> None:
+    path = folder / shipped.UPSCALERS[name]
+    found = succeed("info", name, "--json").json
+    assert (found["path"], found["kind"]) == (str(path), "upscaler weights")
+    assert found["shipped as"] == f"{name}, used where there is no {path.name}"
+    assert (found["file SHA-256"], found["enlarges"]) == (digest(path), name)
+    path.write_bytes(path.read_bytes() + b"x")
+    sentence = (
+        f"{path}, which comes with facevae, is damaged (its SHA-256 is not that of this version): reinstall facevae."
+    )
+    assert refusal("info", name) == sentence
+    assert [entry["problem"] for entry in succeed("info", "--json").json["shipped_upscalers"]].count(sentence) == 1
+    put_upscaler(Path(name))
+    assert "shipped as" not in succeed("info", name, "--json").json
+
+
 def test_info_without_a_file_names_them(workspace: Path, folder: Path) -> None:
     text = succeed("info").stdout.decode()
     assert "Weights shipped with facevae" in text
-    assert "faces-32   used where there is no vae.safetensors; described by: facevae info faces-32" in text
-    assert succeed("info", "--json").json["shipped_weights"] == {
-        "name": "faces-32",
-        "path": str(folder / shipped.WEIGHTS),
-        "sha256": digest(folder / shipped.WEIGHTS),
-        "problem": None,
-    }
+    lines = [" ".join(line.split()) for line in text.splitlines()][-4:-1]
+    assert lines == [
+        "faces-32 used where there is no vae.safetensors; described by: facevae info faces-32",
+        "photographs upscaler of photographs; described by: facevae info photographs",
+        "reconstructions upscaler of reconstructions; described by: facevae info reconstructions",
+    ]
+    found = succeed("info", "--json").json
+    entries = [
+        {"name": name, "path": str(folder / file), "sha256": digest(folder / file), "problem": None}
+        for name, file in (("faces-32", shipped.WEIGHTS), *shipped.UPSCALERS.items())
+    ]
+    assert [found["shipped_weights"], *found["shipped_upscalers"]] == entries

@@ -15,21 +15,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from facevae.config import TrainConfig
+from facevae.config import TrainConfig, UpscalerTrainConfig
 from facevae.errors import UsageError
 from facevae.model.judge import Judge
 from facevae.model.training import Trainer, new_vae
+from facevae.model.upscaler_training import PhotographPairs, UpscalerTrainer
 from facevae.storage.checkpoint import save_checkpoint
 from facevae.storage.coordinates import write_coordinates
 from facevae.storage.judge_file import AttributeJudge
 from facevae.storage.kinds import DATA_KINDS, kind_of
 from facevae.storage.latents import Latents
 from facevae.storage.output import check_output
+from facevae.storage.upscaler_checkpoint import save_upscaler_checkpoint
 from facevae.storage.weights import FaceModel
+from helpers import tiny_upscaler
 from support import random_images
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-DATA = ("prepared faces", "latents", "UMAP coordinates", "VAE weights", "a training checkpoint", "an attribute judge")
+DATA = (
+    "prepared faces",
+    "latents",
+    "UMAP coordinates",
+    "VAE weights",
+    "a training checkpoint",
+    "an attribute judge",
+    "upscaler weights",
+    "an upscaler's checkpoint",
+)
 """What facevae writes as data."""
 
 
@@ -83,6 +95,17 @@ def samples(
     trainer.advance()
     save_checkpoint(paths["a training checkpoint"], trainer, seconds=1.0, faces_fingerprint="", history=[])
     AttributeJudge(Judge(2, widths=(1, 1, 1, 1)), ("Male", "Smiling")).save(paths["an attribute judge"])
+    upscaler = tiny_upscaler()
+    upscaler.save(paths["upscaler weights"])
+    pairs = PhotographPairs(torch.from_numpy(random_images(4)))
+    save_upscaler_checkpoint(
+        paths["an upscaler's checkpoint"],
+        UpscalerTrainer(upscaler.network, pairs, UpscalerTrainConfig(batch_size=2)),
+        seconds=1.0,
+        faces_fingerprint="",
+        vae=None,
+        history=[],
+    )
     with h5py.File(paths["HDF5 data"], "w") as file:
         file["data"] = [1, 2, 3]
     save_file({"weight": torch.zeros(2)}, paths["safetensors data"])
@@ -214,6 +237,12 @@ def weights_to(path: Path) -> None:
     train(output=path)
 
 
+def upscaler_to(path: Path) -> None:
+    from facevae import train_upscaler
+
+    train_upscaler(output=path)
+
+
 def faces_to(path: Path) -> None:
     from facevae import prepare
 
@@ -225,6 +254,7 @@ def faces_to(path: Path) -> None:
     [
         (faces_to, "prepared faces"),
         (weights_to, "VAE weights"),
+        (upscaler_to, "upscaler weights"),
         (latents_to, "latents"),
         (coordinates_to, "UMAP coordinates"),
     ],

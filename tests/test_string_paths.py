@@ -10,7 +10,7 @@ import pytest
 import facevae
 from facevae.drawing import write_drawn_faces
 from facevae.storage.dataset import FacesDataset
-from helpers import put_latents, put_pictures, put_weights
+from helpers import put_latents, put_pictures, put_upscaler, put_weights
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,15 @@ def test_morph() -> None:
     )
     assert mixed.path == Path("out/c.gif")
     assert np.array_equal(mixed.morphs[0], mixed.morphs[2])
+
+
+def test_upscale() -> None:
+    put_upscaler(Path("in/mine.safetensors"))
+    by_string = facevae.upscale(picture(), "out", upscaler="in/mine.safetensors")
+    by_path = facevae.upscale([Path("in/face1.png")], Path("out/b.png"), upscaler=Path("in/mine.safetensors"))
+    assert (by_string.paths, by_path.paths) == ((Path("out/face1-x3.png"),), (Path("out/b.png"),))
+    assert same_files("out/face1-x3.png", "out/b.png")
+    assert facevae.Upscaler.load("in/mine.safetensors").name == "in/mine.safetensors"
 
 
 def test_umap() -> None:

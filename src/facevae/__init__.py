@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from facevae.storage.dataset import FacesDataset as FacesDataset
     from facevae.storage.faces import Faces as Faces
     from facevae.storage.latents import Latents as Latents
+    from facevae.storage.upscaler_file import Upscaler as Upscaler
     from facevae.storage.weights import FaceModel as FaceModel
     from facevae.workflows.activations import activations as activations
     from facevae.workflows.demo import demo as demo
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from facevae.workflows.train import train as train
     from facevae.workflows.train_upscaler import train_upscaler as train_upscaler
     from facevae.workflows.umap import umap as umap
+    from facevae.workflows.upscale import upscale as upscale
 
 _HOMES = {
     "FaceModel": "facevae.storage.weights",
@@ -43,6 +45,7 @@ _HOMES = {
     "Latents": "facevae.storage.latents",
     "ModelConfig": "facevae.config",
     "TrainConfig": "facevae.config",
+    "Upscaler": "facevae.storage.upscaler_file",
     "attribute_directions": "facevae.model.latent_space",
 } | {
     verb: f"facevae.workflows.{verb}"
@@ -61,6 +64,7 @@ _HOMES = {
         "train",
         "train_upscaler",
         "umap",
+        "upscale",
     )
 }
 

@@ -234,7 +234,6 @@ DEFAULT_RECIPE = "detail"
 # The upscaler.
 UPSCALER_FILE = Path("upscaler.safetensors")
 RECONSTRUCTIONS_UPSCALER_FILE = Path("upscaler-reconstructions.safetensors")
-RECONSTRUCTIONS_UPSCALER_FILE = Path("upscaler-reconstructions.safetensors")
 UPSCALER_FACES_FILE = Path("faces-96.h5")
 UPSCALER_FACES_SIZE = 96
 UPSCALE_FACTORS = (2, 3, 4)
@@ -304,6 +303,10 @@ class UpscalerTrainConfig:
         _require(
             0.0 < self.learning_rate < float("inf"),
             f"A learning rate of {self.learning_rate} is out of range: use a number above 0.",
+        )
+        _require(
+            len(self.factors) > 0 and set(self.factors) <= set(UPSCALE_FACTORS),
+            f"The factors {self.factors} are out of range: use some of {', '.join(map(str, UPSCALE_FACTORS))}.",
         )
         _require(
             0 <= self.seed < 2**63, f"A seed of {self.seed} is out of range: use a whole number from 0 to 2^63 - 1."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +27,9 @@ def info(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="FILE", help="Weights, checkpoint, faces or latents, or faces-32. Without: the network."
+            metavar="FILE",
+            help="Weights, an upscaler, a checkpoint, faces or latents, or the name of shipped weights (faces-32). Without: the "
+            "network.",
         ),
     ] = None,
     size: Annotated[
@@ -49,7 +52,7 @@ def info(
 ) -> None:
     """Say what a file is and how it was made; without a file, list the network layer by layer."""
     from facevae.workflows.info import info as describe
-    from facevae.workflows.info import network_info, shipped_info
+    from facevae.workflows.info import network_info, shipped_info, shipped_upscalers_info
 
     if system:
         _system(file, size, "auto" if device is None else device, quiet=quiet, as_json=as_json)
@@ -59,9 +62,9 @@ def info(
     if file is None:
         network = network_info(ModelConfig(image_size=size))
         if as_json:
-            emit_json(_network_json(network, shipped_info()))
+            emit_json(_network_json(network, shipped_info(), shipped_upscalers_info()))
         else:
-            print_tables(_network_table(network), _shipped_table(shipped_info()))
+            print_tables(_network_table(network), _shipped_table(shipped_info(), shipped_upscalers_info()))
         return
     found = describe(file)
     if as_json:
@@ -127,21 +130,30 @@ def _network_table(network: NetworkInfo) -> Table:
     return table
 
 
-def _shipped_table(shipped: ShippedInfo) -> Table:
+def _shipped_table(weights: ShippedInfo, upscalers: Sequence[ShippedInfo]) -> Table:
     from rich.markup import escape
 
     table = new_table("Weights shipped with facevae", [("", "left"), ("", "left")], header=False)
-    about = f"used where there is no {WEIGHTS_FILE}; described by: facevae info {shipped.name}"
-    table.add_row(escape(shipped.name), escape(shipped.problem or about))
+    about = [(weights, f"used where there is no {WEIGHTS_FILE}")]
+    about += [(upscaler, f"upscaler of {upscaler.name}") for upscaler in upscalers]
+    for shipped, use in about:
+        table.add_row(
+            escape(shipped.name), escape(shipped.problem or f"{use}; described by: facevae info {shipped.name}")
+        )
     return table
 
 
-def _network_json(network: NetworkInfo, shipped: ShippedInfo) -> dict[str, object]:
+def _network_json(network: NetworkInfo, weights: ShippedInfo, upscalers: Sequence[ShippedInfo]) -> dict[str, object]:
     keys = ("layer", "kind", "shape", "parameters")
     rows = [dict(zip(keys, row, strict=True)) for row in network.layers]
     return {
         "config": network.config.to_dict(),
         "layers": rows,
         "parameters": network.parameters,
-        "shipped_weights": {**asdict(shipped), "path": str(shipped.path)},
+        "shipped_weights": _shipped_json(weights),
+        "shipped_upscalers": [_shipped_json(upscaler) for upscaler in upscalers],
     }
+
+
+def _shipped_json(shipped: ShippedInfo) -> dict[str, object]:
+    return {**asdict(shipped), "path": str(shipped.path)}

@@ -24,6 +24,7 @@ from facevae.cli import (
     train,
     train_upscaler,
     umap,
+    upscale,
 )
 from facevae.cli.boundary import guarded
 from facevae.version import __version__
@@ -46,6 +47,7 @@ for _module in (
     sample,
     reconstruct,
     morph,
+    upscale,
     umap,
     activations,
     evaluate,

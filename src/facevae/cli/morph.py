@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facevae.cli.console import Reporter, emit, picture_output, read_face
-from facevae.cli.options import Device, Json, PictureOutput, Quiet, Scale, Weights
+from facevae.cli.options import DecodedUpscaler, Device, Json, PictureOutput, Quiet, Scale, Upscale, Weights
 from facevae.config import DEFAULT_ATTRIBUTE, MORPH_STEPS
 
 EXAMPLE = "facevae morph face.jpg --attr Attractive --steps -3,3"
@@ -34,6 +34,8 @@ def morph(
         typer.Option("--latents", metavar="FILE", help="Take the direction from these latents, not from the weights."),
     ] = None,
     scale: Scale = None,
+    upscale: Upscale = None,
+    upscaler: DecodedUpscaler = None,
     weights: Weights = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -56,6 +58,8 @@ def morph(
             picture_format=picture_format,
             latents=latents,
             scale=scale,
+            upscale=upscale,
+            upscaler=upscaler,
             weights=weights,
             device=device,
             report=report,

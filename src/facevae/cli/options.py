@@ -24,6 +24,28 @@ Scale = Annotated[
     int | None,
     typer.Option("--scale", metavar="N", help="Show faces enlarged N times. Default: to about 96 pixels."),
 ]
+Upscale = Annotated[
+    int | None,
+    typer.Option("--upscale", metavar="N", help="Instead of --scale: show faces enlarged 2, 3 or 4 times by VDSR."),
+]
+Upscaler = Annotated[
+    Path | None,
+    typer.Option(
+        "--upscaler",
+        metavar="FILE",
+        help="A trained upscaler; photographs, reconstructions: those shipped. Default: upscaler.safetensors in this "
+        "folder, else photographs.",
+    ),
+]
+DecodedUpscaler = Annotated[
+    Path | None,
+    typer.Option(
+        "--upscaler",
+        metavar="FILE",
+        help="With --upscale: what enlarges decoded faces; photographs, reconstructions: those shipped. Default: "
+        "upscaler-reconstructions.safetensors in this folder, else reconstructions.",
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image instead of leaving it out.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices; errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from facevae.cli.console import Reporter, emit, picture_output, read_paths
-from facevae.cli.options import Device, FacesFile, Json, PictureOutput, Quiet, Scale, Weights
+from facevae.cli.options import DecodedUpscaler, Device, FacesFile, Json, PictureOutput, Quiet, Scale, Upscale, Weights
 from facevae.config import FACES_FILE, RECONSTRUCT_COUNT, RECONSTRUCTIONS_FILE
 
 EXAMPLE = "facevae reconstruct face1.jpg face2.jpg"
@@ -23,6 +23,8 @@ def reconstruct(
     ] = RECONSTRUCT_COUNT,
     faces: FacesFile = FACES_FILE,
     scale: Scale = None,
+    upscale: Upscale = None,
+    upscaler: DecodedUpscaler = None,
     weights: Weights = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -39,6 +41,8 @@ def reconstruct(
             count=count,
             faces=faces,
             scale=scale,
+            upscale=upscale,
+            upscaler=upscaler,
             weights=weights,
             device=device,
             report=report,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from facevae.cli.console import Reporter, emit, picture_output
-from facevae.cli.options import Device, Json, Quiet, Scale, Weights
+from facevae.cli.options import DecodedUpscaler, Device, Json, Quiet, Scale, Upscale, Weights
 from facevae.config import SAMPLE_COUNT
 
 EXAMPLE = "facevae sample -n 40 --seed 1 -o - | display"
@@ -41,6 +41,8 @@ def sample(
         bool, typer.Option("--separate", help="Single files, one a face, instead of one grid.")
     ] = False,
     scale: Scale = None,
+    upscale: Upscale = None,
+    upscaler: DecodedUpscaler = None,
     weights: Weights = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -59,6 +61,8 @@ def sample(
             prior=prior,
             separate=separate,
             scale=scale,
+            upscale=upscale,
+            upscaler=upscaler,
             weights=weights,
             device=device,
             report=report,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PILLOW_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+"""In pixels; the other formats hold more than facevae makes."""
 _PLOT_FORMATS = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
 
 
@@ -36,6 +38,26 @@ def check_plot_name(name: str) -> None:
     _format_of(name, _PLOT_FORMATS)
 
 
+def check_image_size(name: str, width: int, height: int) -> None:
+    """Raise a `UsageError` unless a picture of so many pixels can be written under this name."""
+    kind = _format_of(name, _PILLOW_FORMATS)
+    if max(width, height) > _LONGEST_SIDE.get(kind, max(width, height)):
+        raise UsageError(
+            f"{name} cannot hold {width} x {height} pixels, as {_LONGEST_SIDE[kind]:,} a side are the most for its format: "
+            "name a .png file."
+        )
+
+
+def save_image(image: Image.Image, stream: BinaryIO, name: str) -> None:
+    """Write `image` to a stream in the format that the file name `name` asks for.
+
+    Raises:
+        UsageError: the suffix stands for no format.
+    """
+    kind = _format_of(name, _PILLOW_FORMATS)
+    image.save(stream, format=kind, **({"quality": 95} if kind in ("JPEG", "WEBP") else {}))
+
+
 def image_bytes(image: Image.Image, name: str = "picture.png") -> bytes:
     """Return `image` in the format that the file name `name` asks for (PNG for standard output).
 
@@ -43,8 +65,7 @@ def image_bytes(image: Image.Image, name: str = "picture.png") -> bytes:
         UsageError: the suffix stands for no format.
     """
     buffer = io.BytesIO()
-    options = {"quality": 95} if _format_of(name, _PILLOW_FORMATS) in ("JPEG", "WEBP") else {}
-    image.save(buffer, format=_format_of(name, _PILLOW_FORMATS), **options)
+    save_image(image, buffer, name)
     return buffer.getvalue()
 
 

@@ -69,24 +69,35 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
 
 
 def gain_plot(
-    train_epochs: Sequence[float], train_psnr: Sequence[float], epochs: Sequence[float], gains: Sequence[float]
+    train_epochs: Sequence[float], train_gains: Sequence[float], epochs: Sequence[float], gains: Sequence[float]
 ) -> Figure:
-    """Return how near an upscaler comes on the patches it learns from, and its gain over bicubic on faces held out, in dB."""
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(train_epochs, train_psnr, color=BLUE, linewidth=1.4)
-    left.set_title("PSNR of patches trained on, dB", fontsize=11)
-    right.plot(epochs, gains, color=VERMILION, linewidth=1.4, marker="o", markersize=4.5, label="VDSR")
-    right.axhline(0.0, color=GREY, linewidth=1.2, linestyle="--", label="bicubic")
-    right.set_title("Gain over bicubic on faces held out, ×3, dB", fontsize=11)
-    right.legend(frameon=False)
-    for axes in (left, right):
-        axes.set_xlabel("epoch")
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-        axes.grid(color="#e5e5e5", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
+    """Return how many dB an upscaler gains over bicubic on the patches it learns from, and on faces that were held out."""
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0.0, color=GREY, linewidth=1.2, linestyle="--", label="bicubic enlargement")
+    axes.plot(train_epochs, train_gains, color=BLUE, linewidth=1.4, label="patches trained on, all factors")
+    if epochs:
+        axes.plot(epochs, gains, color=VERMILION, linewidth=1.4, marker="o", markersize=4.5, label="faces held out, ×3")
+    axes.set_ylim(*_gain_limits([*train_gains, *gains]))
+    axes.set_title("Gain over bicubic enlargement, dB of luma", fontsize=11)
+    axes.set_xlabel("epoch")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.grid(color="#e5e5e5", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
     return figure
+
+
+def _gain_limits(values: Sequence[float]) -> tuple[float, float]:
+    """Return what of the scale to show: all gains and the zero, but not how deep the first steps may fall below it."""
+    settled = float(np.percentile(values, 10)) if values else 0.0
+    high = max(0.1, *values, settled)
+    low = min(0.0, *values, settled)
+    if low < settled - (high - settled):
+        low = min(0.0, settled - 0.3 * (high - settled))
+    margin = 0.06 * (high - low)
+    return low - margin, high + margin
 
 
 def scatter_plot(

@@ -9,6 +9,7 @@ computed in blocks, each on one thread.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -95,6 +96,28 @@ def new_optimizer(network: VDSR, learning_rate: float, workers: Workers | None =
     return Muon(inner, others, learning_rate, workers)
 
 
+class MeanErrors(NamedTuple):
+    """Mean squared errors of the luma of patches: the network's, and the bicubic enlargement's of the same patches."""
+
+    mse: float
+    bicubic: float
+
+    @property
+    def psnr(self) -> float:
+        """The network's peak signal-to-noise ratio in dB, at most 100."""
+        return decibels(self.mse)
+
+    @property
+    def gain(self) -> float:
+        """How much higher it is than that of the bicubic enlargement, in dB."""
+        return decibels(self.mse) - decibels(self.bicubic)
+
+
+def decibels(mse: float) -> float:
+    """Return the peak signal-to-noise ratio of a mean squared error of values in [0, 1]."""
+    return -10.0 * math.log10(max(mse, _LEAST_ERROR))
+
+
 class _Block(NamedTuple):
     """Patches that a thread takes at a time: rows, where in the image, mirrored or not, and by which factor and filter."""
 
@@ -103,6 +126,15 @@ class _Block(NamedTuple):
     mirrored: Tensor
     factor: int
     turn: int
+
+
+class _Part(NamedTuple):
+    """What a block adds: squared errors of the network and of the bicubic enlargement, pixels, and gradients."""
+
+    error: float
+    bicubic_error: float
+    pixels: int
+    gradients: Sequence[Tensor]
 
 
 class UpscalerTrainer:
@@ -128,8 +160,9 @@ class UpscalerTrainer:
         self._pairs, self._dtype = pairs, precision.dtype
         self._workers = Workers() if self.device.type == "cpu" else None
         self._parameters = list(network.parameters())
+        self._order, self._order_epoch = torch.empty(0), -1
         self.optimizer = new_optimizer(network, config.learning_rate, self._workers)
-        self._error, self._pixels = 0.0, 0
+        self._sums = _Part(0.0, 0.0, 0, ())
 
     @property
     def epochs_done(self) -> float:
@@ -138,11 +171,9 @@ class UpscalerTrainer:
 
     def advance(self) -> int:
         """Take one step; return how many patches it saw."""
-        generator = seeded_generator(torch.device("cpu"), self.config.seed, self.epoch, self.step)
-        order = torch.randperm(
-            self._pairs.count, generator=seeded_generator(torch.device("cpu"), self.config.seed, self.epoch)
-        )
-        rows = order[self.step * self.config.batch_size :][: self.config.batch_size]
+        rows = self._batch_rows()
+        # The stream of step 0 is that of the order.
+        generator = seeded_generator(torch.device("cpu"), self.config.seed, self.epoch, self.step + 1)
         blocks = list(self._blocks(rows, generator))
         self.optimizer.set_rate(learning_rate_at(self.config, self.epochs_done))
         if self._workers is None:
@@ -157,11 +188,18 @@ class UpscalerTrainer:
             self.epoch, self.step = self.epoch + 1, 0
         return len(rows)
 
-    def read_error(self) -> float:
-        """Return the mean squared error of the luma since the last call."""
-        mean = self._error / max(self._pixels, 1)
-        self._error, self._pixels = 0.0, 0
-        return mean
+    def read_errors(self) -> MeanErrors:
+        """Return the mean squared errors of the patches since the last call."""
+        sums, self._sums = self._sums, _Part(0.0, 0.0, 0, ())
+        return MeanErrors(sums.error / max(sums.pixels, 1), sums.bicubic_error / max(sums.pixels, 1))
+
+    def _batch_rows(self) -> Tensor:
+        if self._order_epoch != self.epoch:
+            generator = seeded_generator(torch.device("cpu"), self.config.seed, self.epoch, 0)
+            self._order = torch.randperm(self._pairs.count, generator=generator)
+            self._order_epoch = self.epoch
+        start = self.step * self.config.batch_size
+        return self._order[start : start + self.config.batch_size]
 
     def _blocks(self, rows: Tensor, generator: torch.Generator) -> Iterator[_Block]:
         places = torch.rand(len(rows), 2, generator=generator)
@@ -174,17 +212,18 @@ class UpscalerTrainer:
             block = slice(start, start + size)
             yield _Block(rows[block], places[block], mirrored[block], factor, turn)
 
-    def _gradients(self, block: _Block) -> tuple[float, int, Sequence[Tensor]]:
-        """Return the summed squared error, the number of pixels, and the gradients of half the sum."""
+    def _gradients(self, block: _Block) -> _Part:
+        """Return the summed squared errors, the number of pixels, and the gradients of half the network's sum."""
         enlarged, wanted = (
             self._patches(side, block) for side in self._pairs.pair(block.rows, block.factor, block.turn, self.device)
         )
         with torch.enable_grad():
             with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
                 residual = self.network(enlarged)
-            error = (residual.float() - (wanted - enlarged)).square().sum()
+            missing = wanted - enlarged
+            error = (residual.float() - missing).square().sum()
             gradients = torch.autograd.grad(0.5 * error, self._parameters)
-        return float(error.detach()), wanted.numel(), gradients
+        return _Part(float(error.detach()), float(missing.square().sum()), wanted.numel(), gradients)
 
     def _patches(self, images: Tensor, block: _Block) -> Tensor:
         """Cut one patch of each image (B, 1, S, S), or take it whole where it is no larger."""
@@ -196,17 +235,18 @@ class UpscalerTrainer:
         patches = torch.where(block.mirrored.to(patches.device)[:, None, None, None], patches.flip(-1), patches)
         return patches.contiguous(memory_format=torch.channels_last)
 
-    def _add_up(self, parts: Iterator[tuple[float, int, Sequence[Tensor]]]) -> None:
+    def _add_up(self, parts: Iterator[_Part]) -> None:
         """Give each parameter its gradient of the mean over all pixels; in the order of the blocks, whoever is first."""
-        error, pixels = 0.0, 0
-        sums = [torch.zeros_like(parameter) for parameter in self._parameters]
-        for block_error, block_pixels, gradients in parts:
-            error, pixels = error + block_error, pixels + block_pixels
-            for total, gradient in zip(sums, gradients, strict=True):
+        pixels = 0
+        totals = [torch.zeros_like(parameter) for parameter in self._parameters]
+        for part in parts:
+            error, bicubic_error, seen, _ = self._sums
+            self._sums = _Part(error + part.error, bicubic_error + part.bicubic_error, seen + part.pixels, ())
+            pixels += part.pixels
+            for total, gradient in zip(totals, part.gradients, strict=True):
                 total += gradient
-        for parameter, total in zip(self._parameters, sums, strict=True):
+        for parameter, total in zip(self._parameters, totals, strict=True):
             parameter.grad = total / pixels
-        self._error, self._pixels = self._error + error, self._pixels + pixels
 
 
 class Gain(NamedTuple):

@@ -38,8 +38,8 @@ class VDSR(nn.Module):
     def __init__(self, config: UpscalerConfig | None = None) -> None:
         super().__init__()
         self.config = config = config if config is not None else UpscalerConfig()
-        widths = [1, *[config.channels] * (config.depth - 1), 1]
-        self.layers = nn.ModuleList(nn.Conv2d(*pair, kernel_size=3, padding=1) for pair in pairwise(widths))
+        pairs = pairwise(_widths(config))
+        self.layers = nn.ModuleList(nn.Conv2d(*pair, kernel_size=3, padding=1) for pair in pairs)
         for name, parameter in self.layers.named_parameters():
             if name == f"{len(self.layers) - 1}.weight" or parameter.ndim == 1:
                 nn.init.zeros_(parameter)
@@ -56,6 +56,23 @@ class VDSR(nn.Module):
             if number < last:
                 maps = functional.relu(maps, inplace=True)
         return maps
+
+
+def tensor_shapes(config: UpscalerConfig) -> dict[str, torch.Size]:
+    """Return the shape of each tensor of the network's state, without making the network.
+
+    (A network on PyTorch's device "meta" has shapes alone, too, but making one imports 900 modules.)
+    """
+    shapes = {}
+    for number, (inputs, outputs) in enumerate(pairwise(_widths(config))):
+        shapes[f"layers.{number}.weight"] = torch.Size((outputs, inputs, 3, 3))
+        shapes[f"layers.{number}.bias"] = torch.Size((outputs,))
+    return shapes
+
+
+def _widths(config: UpscalerConfig) -> list[int]:
+    """Return how many channels go into each layer, and out of the last."""
+    return [1, *[config.channels] * (config.depth - 1), 1]
 
 
 def receptive_radius(config: UpscalerConfig) -> int:

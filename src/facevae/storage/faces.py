@@ -170,6 +170,10 @@ class Faces(hdf5.Reader):
         rows = self.rows_of(split)
         if len(rows) == 0:
             raise DataError(f"{self.path} has no images in the split {split}: name another split, or prepare again.")
+        return self.images_at(rows)
+
+    def images_at(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the images of some rows, which are in ascending order, in one array."""
         images = np.empty((len(rows), self.image_size, self.image_size, 3), dtype=np.uint8)
         filled = 0
         for rows_read, batch in self.batches(_READ_IMAGES):

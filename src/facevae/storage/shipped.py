@@ -1,4 +1,4 @@
-"""The weights that come with the package, in `facevae/weights/`: found, and checked before they are used.
+"""The weights and upscalers that come with the package, in `facevae/weights/`: found, and checked before they are used.
 
 A new file goes in there with its SHA-256 in here.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from facevae.config import RECONSTRUCTIONS_UPSCALER_FILE, UPSCALER_FILE, UpscalerInputs
 from facevae.errors import DataError
 from facevae.storage.output import StrPath, describe_os_error
 
@@ -16,9 +17,16 @@ SHIPPED_NAME = "faces-32"
 FOLDER = Path(__file__).parents[1] / "weights"
 WEIGHTS = f"{SHIPPED_NAME}.safetensors"
 JUDGE = "judge.safetensors"
+UPSCALERS: dict[UpscalerInputs, str] = {
+    "photographs": UPSCALER_FILE.name,
+    "reconstructions": RECONSTRUCTIONS_UPSCALER_FILE.name,
+}
+"""The upscalers by what they learned to enlarge, which is also what names them, as in `--upscaler photographs`."""
 SHA256 = {
     WEIGHTS: "2b04b92902877dc8aafd6e414b155ff5a4601264cc3561882591eabf87fdbc62",
     JUDGE: "bb457e0da7fcf364178cbed629b70c7c1d2b6a1e59c2da165e32f3dedfed39d8",
+    UPSCALERS["photographs"]: "bbe01ec477cc2519879ef8d1fe065d706ceea6ca26065fc4d20ac7e0eb36e040",
+    UPSCALERS["reconstructions"]: "8a0c5b76cad5d5b333b1b2db0c65abf3e41d9e15cab45015ada529b58bebc211",
 }
 
 
@@ -38,6 +46,22 @@ def shipped_judge() -> Path:
         DataError: it is missing or damaged.
     """
     return _checked(JUDGE)
+
+
+def shipped_upscaler(inputs: UpscalerInputs) -> Path:
+    """Return the file of the upscaler that comes with facevae for photographs, or for the VAE's reconstructions.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    return _checked(UPSCALERS[inputs])
+
+
+def named_upscaler(upscaler: StrPath) -> UpscalerInputs | None:
+    """Return which of the shipped upscalers this names; None for any other name, and where there is a file of that name."""
+    if Path(upscaler).is_file():
+        return None
+    return next((inputs for inputs in UPSCALERS if str(upscaler) == inputs), None)
 
 
 def names_shipped(weights: StrPath) -> bool:

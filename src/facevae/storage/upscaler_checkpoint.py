@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facevae.config import UpscalerConfig, UpscalerTrainConfig
 from facevae.model.upscaler_training import UpscalerTrainer
-from facevae.model.vdsr import VDSR
+from facevae.model.vdsr import VDSR, tensor_shapes
 from facevae.storage.checkpoint import damaged_as_data_error, optimizer_state, optimizer_tensors
 from facevae.storage.history import UpscalerPoint
 from facevae.storage.safetensors_file import read_tensors, write_tensors
@@ -46,8 +46,7 @@ class UpscalerCheckpoint:
             DataError: they do not fit it.
         """
         with damaged_as_data_error(self.path, REMEDY):
-            state = {name: value for name, value in self.tensors.items() if name.startswith(_NETWORK)}
-            network.load_state_dict({name.removeprefix(_NETWORK): value for name, value in state.items()})
+            network.load_state_dict(_network_state(self.tensors))
 
     def restore_optimizer(self, trainer: UpscalerTrainer) -> None:
         """Copy the state into the trainer's optimiser.
@@ -94,16 +93,27 @@ def load_upscaler_checkpoint(path: Path) -> UpscalerCheckpoint:
     """
     tensors, metadata = read_tensors(path, FORMAT, "an upscaler's checkpoint", REMEDY)
     with damaged_as_data_error(path, REMEDY):
-        progress, vae = metadata["progress"], metadata["vae"]
+        progress, vae, network = metadata["progress"], metadata["vae"], UpscalerConfig(**metadata["network"])
+        shapes = {name: value.shape for name, value in _network_state(tensors).items()}
+        if shapes != tensor_shapes(network):
+            raise ValueError("its tensors are not those of the network it describes")
         return UpscalerCheckpoint(
             path=path,
             tensors=tensors,
-            network=UpscalerConfig(**metadata["network"]),
+            network=network,
             train=UpscalerTrainConfig(**{**metadata["train"], "factors": tuple(metadata["train"]["factors"])}),
             epoch=int(progress["epoch"]),
             step=int(progress["step"]),
             seconds=float(progress["seconds"]),
             faces_fingerprint=str(metadata["faces_fingerprint"]),
             vae=str(vae) if vae is not None else None,
-            history=[UpscalerPoint(**point) for point in metadata["history"]],
+            history=[_point(**point) for point in metadata["history"]],
         )
+
+
+def _network_state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(_NETWORK): value for name, value in tensors.items() if name.startswith(_NETWORK)}
+
+
+def _point(split: str, **figures: float) -> UpscalerPoint:
+    return UpscalerPoint(split=str(split), **{name: float(value) for name, value in figures.items()})

@@ -20,13 +20,13 @@ from facevae.errors import DataError, UsageError
 from facevae.model.device import resolve_device
 from facevae.model.precision import resolve_precision
 from facevae.model.upscaling import upscale_images
-from facevae.model.vdsr import VDSR
+from facevae.model.vdsr import VDSR, tensor_shapes
 from facevae.storage.kinds import UPSCALER
 from facevae.storage.output import check_output
 from facevae.storage.safetensors_file import read_tensors, write_tensors
 
 FORMAT = "facevae upscaler"
-REMEDY = "Train one with: facevae train-upscaler (or leave --upscaler out to use the one that comes with facevae)"
+REMEDY = "Train one with: facevae train-upscaler (or take a shipped one: --upscaler photographs)"
 _PREFIX = "vdsr."
 
 
@@ -81,13 +81,17 @@ class Upscaler:
         """Write the upscaler to `path` as safetensors, atomically; with `half` in half the bytes.
 
         Raises:
-            DataError: the file cannot be written.
+            DataError: the file cannot be written, or a weight is not finite, or too large for half precision.
             UsageError: the file holds data of another kind.
         """
         path = Path(path)
         check_output(path, kind=UPSCALER)
         state = self.network.state_dict()
         tensors = {_PREFIX + name: tensor.half() if half else tensor for name, tensor in state.items()}
+        if not _all_finite(tensors):
+            raise DataError(
+                f"{path} cannot be written: the network has weights that are not finite, or too large for half precision."
+            )
         write_tensors(
             path, FORMAT, tensors, {"network": self.network.config.to_dict(), "training": dict(self.training)}
         )
@@ -106,11 +110,9 @@ class Upscaler:
         try:
             config = UpscalerConfig(**metadata["network"])
             state = {name.removeprefix(_PREFIX): tensor.float() for name, tensor in tensors.items()}
-            with torch.device("meta"):
-                shapes = {name: tensor.shape for name, tensor in VDSR(config).state_dict().items()}
-            if {name: tensor.shape for name, tensor in state.items()} != shapes:
+            if {name: tensor.shape for name, tensor in state.items()} != tensor_shapes(config):
                 raise ValueError("its tensors are not those of the network it describes")
-            if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+            if not _all_finite(state):
                 raise ValueError("it holds values that are not finite")
             network = VDSR(config)
             network.load_state_dict(state)
@@ -119,6 +121,10 @@ class Upscaler:
             reason = " ".join(str(error).split())[:120]
             raise DataError(f"{path} is damaged ({reason}). {REMEDY}") from error
         return cls(network.to(place).eval(), training, name or str(path))
+
+
+def _all_finite(tensors: Mapping[str, torch.Tensor]) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
 
 
 def check_factor(factor: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +60,7 @@ def network_info(config: ModelConfig | None = None) -> NetworkInfo:
 
 @dataclass(frozen=True)
 class ShippedInfo:
-    """The weights that come with facevae: their `name`, file and SHA-256, or the `problem` with them in a sentence, else None."""
+    """A file of weights that comes with facevae: its `name`, path and SHA-256, and the `problem` with it, or None."""
 
     name: str
     path: Path
@@ -67,17 +69,30 @@ class ShippedInfo:
 
 
 def shipped_info() -> ShippedInfo:
-    """Return what weights come with facevae, and whether they are as they should be."""
+    """Return what VAE weights come with facevae, and whether they are as they should be."""
+    return _shipped(shipped.SHIPPED_NAME, shipped.WEIGHTS, shipped.shipped_weights)
+
+
+def shipped_upscalers_info() -> tuple[ShippedInfo, ...]:
+    """Return which upscalers come with facevae, and whether they are as they should be."""
+    return tuple(
+        _shipped(inputs, file, partial(shipped.shipped_upscaler, inputs)) for inputs, file in shipped.UPSCALERS.items()
+    )
+
+
+def _shipped(name: str, file: str, check: Callable[[], Path]) -> ShippedInfo:
     problem = None
     try:
-        shipped.shipped_weights()
+        check()
     except DataError as error:
         problem = str(error)
-    return ShippedInfo(shipped.SHIPPED_NAME, shipped.FOLDER / shipped.WEIGHTS, shipped.SHA256[shipped.WEIGHTS], problem)
+    return ShippedInfo(name, shipped.FOLDER / file, shipped.SHA256[file], problem)
 
 
 def info(path: StrPath) -> FileInfo:
-    """Describe a weights, checkpoint, faces, latents or UMAP file; "faces-32" names the weights shipped with facevae.
+    """Describe a weights, upscaler, checkpoint, faces, latents or UMAP file.
+
+    "faces-32" names the weights shipped with facevae, "photographs" and "reconstructions" the upscalers.
 
     Raises:
         DataError: the file is missing, damaged, or none of facevae's.
@@ -85,6 +100,11 @@ def info(path: StrPath) -> FileInfo:
     if shipped.names_shipped(path):
         found = info(shipped.shipped_weights())
         return replace(found, facts={"shipped as": f"{path}, used where there is no {WEIGHTS_FILE}"} | found.facts)
+    upscaler = shipped.named_upscaler(path)
+    if upscaler is not None:
+        found = info(shipped.shipped_upscaler(upscaler))
+        used = f"{path}, used where there is no {shipped.UPSCALERS[upscaler]}"
+        return replace(found, facts={"shipped as": used} | found.facts)
     path = Path(path)
     if not path.exists():
         raise DataError(f"There is no {path}. Name a file that facevae wrote, such as vae.safetensors or faces.h5.")
@@ -152,6 +172,7 @@ def _faces_info(path: Path, common: dict[str, Any]) -> FileInfo:
             "splits": _split_counts(faces.split),
             "split rule": faces.record["split_rule"],
             "resize rule": faces.record["resize_rule"],
+            **({"smallest side": f"{faces.min_side} pixels, smaller left out"} if faces.min_side is not None else {}),
             "source": faces.record["source"],
             "made by": f"facevae {faces.record['facevae_version']}",
             "fingerprint": faces.fingerprint,
@@ -199,12 +220,17 @@ def _safetensors_info(path: Path, common: dict[str, Any]) -> FileInfo:
     from safetensors import SafetensorError, safe_open
 
     from facevae.storage import checkpoint as checkpoints
+    from facevae.storage import upscaler_checkpoint, upscaler_file
 
     try:
         with safe_open(str(path), framework="np") as file:
             found = (file.metadata() or {}).get("format")
     except SafetensorError:
         found = None
+    if found == upscaler_file.FORMAT:
+        return _upscaler_info(path, common)
+    if found == upscaler_checkpoint.FORMAT:
+        return _upscaler_checkpoint_info(path, common)
     if found != checkpoints.FORMAT:
         return _weights_info(path, common)
     checkpoint = checkpoints.load_checkpoint(path)
@@ -218,9 +244,60 @@ def _safetensors_info(path: Path, common: dict[str, Any]) -> FileInfo:
     return FileInfo(path, "training checkpoint", facts | common, ())
 
 
+def _upscaler_checkpoint_info(path: Path, common: dict[str, Any]) -> FileInfo:
+    from facevae.storage.upscaler_checkpoint import load_upscaler_checkpoint
+
+    checkpoint = load_upscaler_checkpoint(path)
+    facts = {
+        "network": _in_one_line(checkpoint.network.to_dict()),
+        "epochs finished": str(checkpoint.epoch),
+        "steps into the next": str(checkpoint.step),
+        "trained for": f"{checkpoint.seconds:.0f} s",
+        **_words(checkpoint.train.to_dict()),
+        "faces": checkpoint.faces_fingerprint,
+        **({"reconstructions by": checkpoint.vae} if checkpoint.vae else {}),
+    }
+    return FileInfo(path, "upscaler checkpoint", facts | common, ())
+
+
+def _upscaler_info(path: Path, common: dict[str, Any]) -> FileInfo:
+    from facevae.storage.upscaler_file import Upscaler
+
+    upscaler = Upscaler.load(path)
+    training = {name: value for name, value in upscaler.training.items() if name not in ("inputs", "valid", "versions")}
+    facts = {
+        "network": f"VDSR, {_in_one_line(upscaler.network.config.to_dict())}",
+        "parameters": f"{sum(parameter.numel() for parameter in upscaler.network.parameters()):,}",
+        "enlarges": upscaler.inputs,
+        **_gain_in_words(upscaler.training.get("valid")),
+        **_words(training),
+    }
+    versions = upscaler.training.get("versions")
+    if isinstance(versions, dict):
+        facts["made by"] = _in_one_line(versions)
+    return FileInfo(path, "upscaler weights", facts | common, ())
+
+
+def _gain_in_words(valid: Any) -> dict[str, str]:  # noqa: ANN401 - from a file
+    """Return what held-out faces gained, if the file says it."""
+    figures = [valid.get(name) for name in ("gain", "psnr", "faces")] if isinstance(valid, dict) else [None]
+    if not all(isinstance(figure, int | float) for figure in figures):
+        return {}
+    gain, psnr, faces = figures
+    return {"gain": f"{gain:+.2f} dB of luma over bicubic, to {psnr:.2f} dB, on {faces:,} held-out faces"}
+
+
+def _in_one_line(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in _words(values).items())
+
+
 def _words(values: dict[str, Any]) -> dict[str, str]:
     return {
-        name.replace("_", " "): f"{value:g}" if isinstance(value, float) else str(value)
+        name.replace("_", " "): f"{value:g}"
+        if isinstance(value, float)
+        else ", ".join(map(str, value))
+        if isinstance(value, list | tuple)
+        else str(value)
         for name, value in values.items()
         if value is not None
     }
@@ -240,7 +317,7 @@ def _weights_info(path: Path, common: dict[str, Any]) -> FileInfo:
     losses = training.pop("losses", {})
     versions = training.pop("versions", {})
     facts = {
-        "network": ", ".join(f"{name} {value}" for name, value in _words(model.vae.config.to_dict()).items()),
+        "network": _in_one_line(model.vae.config.to_dict()),
         "parameters": f"{sum(parameter.numel() for parameter in model.vae.parameters()):,}",
         "weights hash": model.hash(),
         "prior": _prior_in_words(model.prior),

@@ -22,6 +22,7 @@ from facevae.storage.latents import Latents
 from facevae.storage.output import Output, StrPath, as_output, check_output, output_name, write_bytes
 from facevae.storage.weights import FaceModel, check_direction
 from facevae.workflows.common import as_faces, load_faces, load_model, tile_size
+from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
 FORMATS = ("png", "gif")
 _FRAMES = 25
@@ -78,6 +79,8 @@ def morph(
     picture_format: str | None = None,
     latents: StrPath | None = None,
     scale: int | None = None,
+    upscale: int | None = None,
+    upscaler: StrPath | None = None,
     weights: StrPath | None = None,
     device: str = "auto",
     report: Report = silent,
@@ -92,6 +95,9 @@ def morph(
         picture_format: "png" for a strip, "gif" for a looped animation; by default what the output's suffix says.
         latents: take the direction from this `latents.h5` instead of the weights file.
         scale: how many times to enlarge a face, by default to about 96 pixels.
+        upscale: enlarge faces 2, 3 or 4 times with VDSR, in place of `scale`.
+        upscaler: what enlarges decoded faces: a file, by default the workspace's `upscaler-reconstructions.safetensors`, or
+            the shipped one if it has none. Faces that were not decoded are enlarged as photographs.
         weights: the weights file; by default the workspace's, or the shipped ones if it has none.
         device: auto, cpu, cuda or mps.
         report: is called with progress and notices.
@@ -104,6 +110,7 @@ def morph(
     sources = as_faces(faces)
     if not sources:
         raise UsageError("There is no face to morph: name at least one image file.")
+    check_upscale(upscale, upscaler, scale)
     multipliers = parse_steps(steps) if isinstance(steps, str) else tuple(float(step) for step in steps)
     if not multipliers or not all(math.isfinite(step) for step in multipliers):
         raise UsageError(f"Cannot morph by the steps {list(multipliers)}: give at least one finite number.")
@@ -115,17 +122,20 @@ def morph(
     check_output(target, inputs=[face for face in sources if isinstance(face, Path)])
     model = load_model(weights, device, report)
     name, delta = _direction(model, attribute, Path(latents) if latents is not None else None)
+    of_decoded = FaceUpscaling.load(upscale, upscaler, "reconstructions", device, report)
     inputs = load_faces(sources, model.image_size)
     mean, _ = model.encode(inputs.images)
-    side = tile_size(model.image_size, scale)
+    side = tile_size(model.image_size, upscale or scale)
     length = float(np.linalg.norm(delta))
     if picture_format == "gif":
-        shown = tuple(np.linspace(min(multipliers), max(multipliers), _FRAMES).tolist())
-        morphs = _decode_walk(model, mean, delta, shown, report)
-        data = animation_bytes(morph_frames(morphs, shown, name, side))
+        places = tuple(np.linspace(min(multipliers), max(multipliers), _FRAMES).tolist())
+        morphs = _decode_walk(model, mean, delta, places, report)
+        data = animation_bytes(morph_frames(of_decoded.all(morphs), places, name, side))
     else:
+        of_inputs = FaceUpscaling.load(upscale, None, "photographs", device, report)
         morphs = _decode_walk(model, mean, delta, multipliers, report)
-        picture = morph_grid(inputs.images, morphs, multipliers, inputs.names, name, length, side)
+        originals, shown = of_inputs.all(inputs.images), of_decoded.all(morphs)
+        picture = morph_grid(originals, shown, multipliers, inputs.names, name, length, side)
         data = image_bytes(picture, output_name(target))
     write_bytes(target, data)
     return MorphResult(target if isinstance(target, Path) else None, name, multipliers, length, morphs)

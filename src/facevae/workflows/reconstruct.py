@@ -19,6 +19,7 @@ from facevae.storage.faces import Faces
 from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
 from facevae.storage.weights import FaceModel
 from facevae.workflows.common import NamedImages, check_size, load_faces, load_model, tile_size
+from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
 _MAX_IN_PICTURE = 200
 
@@ -41,6 +42,8 @@ def reconstruct(
     count: int = RECONSTRUCT_COUNT,
     faces: StrPath = FACES_FILE,
     scale: int | None = None,
+    upscale: int | None = None,
+    upscaler: StrPath | None = None,
     weights: StrPath | None = None,
     device: str = "auto",
     report: Report = silent,
@@ -53,6 +56,9 @@ def reconstruct(
         count: how many faces to take from `faces`.
         faces: the prepared faces, read only when `images` is None.
         scale: how many times to enlarge a face, by default to about 96 pixels.
+        upscale: enlarge faces 2, 3 or 4 times with VDSR, in place of `scale`.
+        upscaler: what enlarges decoded faces: a file, by default the workspace's `upscaler-reconstructions.safetensors`, or
+            the shipped one if it has none. Faces that were not decoded are enlarged as photographs.
         weights: the weights file; by default the workspace's, or the shipped ones if it has none.
         device: auto, cpu, cuda or mps.
         report: is called with progress and notices.
@@ -71,16 +77,23 @@ def reconstruct(
     wanted = count if paths is None else len(paths)
     if not 1 <= wanted <= _MAX_IN_PICTURE:
         raise UsageError(f"{wanted} faces do not fit into one picture: ask for 1 to {_MAX_IN_PICTURE}.")
+    check_upscale(upscale, upscaler, scale)
     check_image_name(output_name(output))
     check_output(output, inputs=paths or [])
     model = load_model(weights, device, report)
+    of_inputs = FaceUpscaling.load(upscale, None, "photographs", device, report)
+    of_outputs = FaceUpscaling.load(upscale, upscaler, "reconstructions", device, report)
     inputs = load_faces(paths, model.image_size) if paths is not None else _prepared(Path(faces), model, count)
     mean, _ = model.encode(inputs.images)
     reconstructions = model.decode(mean)
     difference = inputs.images.astype(np.float64) - reconstructions
     errors = (np.square(difference / 255.0)).mean(axis=(1, 2, 3)).tolist()
     picture = reconstruction_grid(
-        inputs.images, reconstructions, errors, inputs.names, tile_size(model.image_size, scale)
+        of_inputs.all(inputs.images),
+        of_outputs.all(reconstructions),
+        errors,
+        inputs.names,
+        tile_size(model.image_size, upscale or scale),
     )
     write_bytes(output, image_bytes(picture, output_name(output)))
     path = output if isinstance(output, Path) else None

@@ -20,6 +20,7 @@ from facevae.progress import Report, silent
 from facevae.storage.output import StrPath, as_output, check_output, make_folder, output_name, write_bytes
 from facevae.storage.weights import FaceModel
 from facevae.workflows.common import load_model, tile_size
+from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
 _MAX_COUNT = 100_000
 _MAX_IN_GRID = 2_000
@@ -47,6 +48,8 @@ def sample(
     prior: str = "auto",
     separate: bool = False,
     scale: int | None = None,
+    upscale: int | None = None,
+    upscaler: StrPath | None = None,
     weights: StrPath | None = None,
     device: str = "auto",
     report: Report = silent,
@@ -62,6 +65,9 @@ def sample(
             where the weights have one.
         separate: write `sample-01.png`, ... instead of a grid.
         scale: how many times to enlarge a face (by default to about 96 pixels; single files are not enlarged).
+        upscale: enlarge faces 2, 3 or 4 times with VDSR, in place of `scale`.
+        upscaler: what enlarges decoded faces: a file, by default the workspace's `upscaler-reconstructions.safetensors`, or
+            the shipped one if it has none.
         weights: the weights file; by default the workspace's, or the shipped ones if it has none.
         device: auto, cpu, cuda or mps.
         report: is called with progress and notices.
@@ -76,6 +82,7 @@ def sample(
     if not 0.0 <= temperature <= 100.0:
         raise UsageError(f"A temperature of {temperature:g} is out of range: use a number from 0 to 100, such as 0.8.")
     check_prior_name(prior)
+    check_upscale(upscale, upscaler, scale)
     if seed is None:
         seed = secrets.randbits(32)
     elif seed < 0:
@@ -87,14 +94,18 @@ def sample(
                 "Single files cannot go to standard output: name a folder with -o, or leave --separate out."
             )
         model = load_model(weights, device, report)
-        side = tile_size(model.image_size, 1 if scale is None else scale)
+        upscaling = FaceUpscaling.load(upscale, upscaler, "reconstructions", device, report)
+        side = tile_size(model.image_size, upscale or (1 if scale is None else scale))
         faces = model.sample(count, seed=seed, temperature=temperature, prior=prior)
-        return SampleResult(_write_separate(output, faces, side), faces, seed, _prior_used(model, prior))
+        paths = _write_separate(output, faces, side, upscaling)
+        return SampleResult(paths, faces, seed, _prior_used(model, prior))
     check_image_name(output_name(output))
     check_output(output)
     model = load_model(weights, device, report)
+    upscaling = FaceUpscaling.load(upscale, upscaler, "reconstructions", device, report)
+    side = tile_size(model.image_size, upscale or scale)
     faces = model.sample(count, seed=seed, temperature=temperature, prior=prior)
-    write_bytes(output, image_bytes(sample_grid(faces, tile_size(faces.shape[1], scale)), output_name(output)))
+    write_bytes(output, image_bytes(sample_grid(upscaling.all(faces), side), output_name(output)))
     return SampleResult((output,) if isinstance(output, Path) else (), faces, seed, _prior_used(model, prior))
 
 
@@ -102,11 +113,11 @@ def _prior_used(model: FaceModel, prior: str) -> str:
     return "normal" if model.resolve_prior(prior) is None else "fitted"
 
 
-def _write_separate(folder: Path, faces: NDArray[np.uint8], side: int) -> tuple[Path, ...]:
+def _write_separate(folder: Path, faces: NDArray[np.uint8], side: int, upscaling: FaceUpscaling) -> tuple[Path, ...]:
     make_folder(folder)
     digits = max(2, len(str(len(faces))))
     paths = []
-    for number, face in enumerate(faces, start=1):
+    for number, face in enumerate(upscaling.each(faces), start=1):
         path = folder / f"sample-{number:0{digits}}.png"
         check_output(path)
         write_bytes(path, image_bytes(enlarge(face, side)))

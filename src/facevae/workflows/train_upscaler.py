@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from facevae.errors import DataError, MismatchError, TrainingError, UsageError
 from facevae.model.device import resolve_device
 from facevae.model.precision import resolve_precision
 from facevae.model.upscaler_training import UpscalerTrainer, measure_gain, new_upscaler
+from facevae.model.vdsr import VDSR
 from facevae.progress import Notice, Progress, Report, silent
 from facevae.storage.faces import Faces
 from facevae.storage.history import UpscalerPoint, write_history
@@ -109,7 +111,8 @@ def train_upscaler(
         max_time: stop after that much time of this call: seconds, or a text such as "90s", "30m" or "1.5h".
         precision: of the convolutions: fp32, bf16, or auto for bf16 where the device has it.
         device: auto, cpu, cuda or mps.
-        resume: go on from the checkpoint. `epochs`, `learning_rate` and `precision` may then change.
+        resume: go on from the checkpoint, or finish what a killed run left undone. `epochs`, `learning_rate` and `precision` may
+            then change; any other option of the training may only repeat the checkpoint's value.
         report: is called with progress and notices.
 
     Raises:
@@ -145,15 +148,15 @@ def train_upscaler(
             f"There is no {faces}. Prepare some with: "
             f"facevae prepare --celeba-dir DIR --size {UPSCALER_FACES_SIZE} -o {faces}"
         )
-    with Faces(faces) as opened, deferred_interruption() as interruption:
+    with Faces(faces) as opened:
         model = load_model(weights, device, report) if config.inputs == "reconstructions" else None
         run = _Run(files, opened, model, config, place, checkpoint, report)
-        if not checkpoint:
-            kept = files.set_aside()
+        with deferred_interruption() as interruption:
+            kept = files.set_aside() if checkpoint is None else None
             if kept:
                 report(Notice(f"The earlier training is kept as {kept.weights} (and the files beside it)."))
-        stopped = run.train(interruption, max_seconds)
-        run.finish()
+            stopped = run.train(interruption, max_seconds)
+            run.finish()
     last = run.last("valid")
     return TrainUpscalerResult(
         files=files,
@@ -185,12 +188,23 @@ def _find_checkpoint(files: TrainFiles, given: dict[str, Any]) -> UpscalerCheckp
                 "that option, or start a new training without --resume."
             )
     wanted = given.get("epochs", checkpoint.train.epochs)
-    if checkpoint.epoch >= wanted:
+    if checkpoint.epoch >= wanted and _is_whole(files, checkpoint):
         raise UsageError(
             f"{files.checkpoint} has been trained for {checkpoint.epoch} epochs already: "
             f"ask for more with --epochs, such as --epochs {checkpoint.epoch + 10}."
         )
     return checkpoint
+
+
+def _is_whole(files: TrainFiles, checkpoint: UpscalerCheckpoint) -> bool:
+    """Return whether the other files are those of the checkpoint, and not left behind by a kill at the end of the training."""
+    with suppress(DataError):
+        found = Upscaler.load(files.weights).network
+        kept = VDSR(checkpoint.network)
+        checkpoint.restore_network(kept)
+        pairs = zip(found.state_dict().values(), kept.state_dict().values(), strict=True)
+        return files.plot.exists() and found.config == kept.config and all(torch.equal(*pair) for pair in pairs)
+    return False
 
 
 class _Run:
@@ -232,8 +246,8 @@ class _Run:
             )
         if checkpoint.vae != self._vae:
             raise MismatchError(
-                f"{checkpoint.path} was trained on the reconstructions of other weights: resume with those, or start a "
-                "new training without --resume."
+                f"{checkpoint.path} was trained on the reconstructions of other weights: name those with --weights, or start "
+                "a new training without --resume."
             )
 
     @property
@@ -257,7 +271,10 @@ class _Run:
                 stopped = "interrupted" if interruption.requested else "max time"
                 break
             if now - self._saved_at > CHECKPOINT_SECONDS:
+                if patches:
+                    self._record(patches / max(now - clock, 1e-9))
                 self._save_checkpoint()
+                patches, clock = 0, time.monotonic()
             patches, taken = patches + trainer.advance(), True
             if trainer.step % interval == 0:
                 now = time.monotonic()
@@ -274,30 +291,35 @@ class _Run:
         if stopped == "interrupted" and self.history:
             self._report(Notice("Interrupted: keeping what was trained."))
         elif stopped == "max time":
+            config = self.trainer.config
+            command = "train-upscaler" + (" --inputs reconstructions" if config.inputs == "reconstructions" else "")
             self._report(
                 Notice(
                     f"The time of {describe_duration(max_seconds)} is up after {self.trainer.epochs_done:.2f} of "
-                    f"{self.trainer.config.epochs} epochs: facevae train-upscaler --resume goes on."
+                    f"{config.epochs} epochs: facevae {command} --resume goes on."
                 )
             )
 
     def _record(self, rate: float) -> None:
         trainer = self.trainer
-        mse = trainer.read_error()
-        if not math.isfinite(mse):
+        errors = trainer.read_errors()
+        if not math.isfinite(errors.mse):
             raise self._not_finite()
-        psnr = -10.0 * math.log10(max(mse, 1e-10))
-        self.history.append(UpscalerPoint(trainer.epochs_done, "train", mse, psnr, patches_per_second=rate))
+        point = UpscalerPoint(trainer.epochs_done, "train", errors.mse, errors.psnr, errors.gain, rate)
+        self.history.append(point)
         done, per_epoch = trainer.epoch * trainer.steps_per_epoch + trainer.step, trainer.steps_per_epoch
-        values: dict[str, float] = {"epoch": trainer.epochs_done, "PSNR": psnr, "patches/s": rate}
-        valid = self.last("valid")
-        if valid is not None and valid.gain is not None:
-            values["gain, dB"] = valid.gain
+        # In this order, because a narrow terminal cuts off at the right.
+        values = {"epoch": trainer.epochs_done, "gain, dB": errors.gain, "patches/s": rate, "PSNR": errors.psnr}
         self._report(Progress("train", done, trainer.config.epochs * per_epoch, "steps", values))
 
     def _not_finite(self) -> TrainingError:
+        kept = (
+            f"the state before is in {self._files.checkpoint}"
+            if self._files.checkpoint.exists()
+            else "no checkpoint had been written yet"
+        )
         return TrainingError(
-            f"The error is no longer finite after {self.trainer.epochs_done:.2f} epochs: "
+            f"The error is no longer finite after {self.trainer.epochs_done:.2f} epochs ({kept}): "
             f"try a lower learning rate than {self.trainer.config.learning_rate:g}."
         )
 
@@ -319,7 +341,7 @@ class _Run:
             self._report(
                 Notice(
                     f"That is less than {LEAST_GAIN} dB: so far the network adds next to nothing to the bicubic enlargement. "
-                    f"If it stays so, train anew with a lower learning rate than {trainer.config.learning_rate:g}."
+                    f"If it stays so, train anew with {self._another_rate()}."
                 )
             )
         self._save_checkpoint()
@@ -362,7 +384,8 @@ class _Run:
         """Save everything, draw the plot, and say so if nothing was learned."""
         if not self.history:
             raise KeyboardInterrupt
-        self._save_checkpoint()
+        if self.trainer.step:
+            self._save_checkpoint()
         self._save_weights()
         from facevae.figures.picture import plot_bytes
         from facevae.figures.plots import gain_plot
@@ -370,16 +393,20 @@ class _Run:
         train, valid = ([point for point in self.history if point.split == split] for split in ("train", "valid"))
         figure = gain_plot(
             [point.epoch for point in train],
-            [point.psnr for point in train],
+            [point.gain for point in train],
             [point.epoch for point in valid],
-            [point.gain or 0.0 for point in valid],
+            [point.gain for point in valid],
         )
         write_bytes(self._files.plot, plot_bytes(figure, self._files.plot.name))
         last = self.last("valid")
-        if last is not None and last.gain is not None and last.gain < LEAST_GAIN:
+        if last is not None and last.gain < LEAST_GAIN and self.trainer.epoch >= self.trainer.config.epochs:
             self._report(
                 Notice(
-                    f"The network learned nothing: {last.gain:+.2f} dB against the bicubic enlargement. Train anew with a "
-                    f"lower learning rate than {self.trainer.config.learning_rate:g}, or for more epochs."
+                    f"The network has learned next to nothing: {last.gain:+.2f} dB against the bicubic enlargement. Train for "
+                    f"more epochs (--resume --epochs N), or anew with {self._another_rate()}."
                 )
             )
+
+    def _another_rate(self) -> str:
+        rate, usual = self.trainer.config.learning_rate, UpscalerTrainConfig.learning_rate
+        return f"a {'higher' if rate < usual else 'lower'} learning rate than {rate:g}"

@@ -33,15 +33,15 @@ class UpscalerData(NamedTuple):
     held_out: Pairs
 
 
-def split_faces(faces: Faces, report: Report) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the faces to learn from and those held out, (N, S, S, 3) each: the splits train and valid.
+def split_rows(faces: Faces, report: Report) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of the faces to learn from, and of those held out: the splits train and valid, or parts of train.
 
     Raises:
         DataError: there are too few.
     """
-    train = faces.images_of("train")
-    if len(faces.rows_of("valid")):
-        return train, faces.images_of("valid")
+    train, valid = faces.rows_of("train"), faces.rows_of("valid")
+    if len(train) and len(valid):
+        return train, valid
     held_out = np.arange(len(train)) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
     train, valid = train[~held_out], train[held_out]
     if not len(valid):
@@ -63,9 +63,9 @@ def upscaler_data(faces: Faces, inputs: UpscalerInputs, model: FaceModel | None,
         MismatchError: they are too small.
     """
     _check_size(faces, model)
-    train, valid = split_faces(faces, report)
-    rows = np.unique(np.linspace(0, len(valid) - 1, min(MEASURED_AT_MOST, len(valid))).round().astype(int))
-    sides = train, valid[rows]
+    train, valid = split_rows(faces, report)
+    spread = np.unique(np.linspace(0, len(valid) - 1, min(MEASURED_AT_MOST, len(valid))).round().astype(int))
+    sides = faces.images_at(train), faces.images_at(valid[spread])
     if inputs == "photographs" or model is None:
         return UpscalerData(*(PhotographPairs(torch.from_numpy(side)) for side in sides))
     return UpscalerData(
