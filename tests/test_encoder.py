@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from facevae.config import ModelConfig
 from facevae.model.encoder import FoldedEncoder, Images, block_images
-from facevae.model.inference import to_tensor
+from facevae.model.inference import encode_images, to_tensor
 from facevae.model.vae import VAE
 from support import random_images, randomised
 
@@ -131,3 +131,10 @@ def test_an_error_in_the_source_comes_through() -> None:
 
     with pytest.raises(OSError, match="no more"):
         list(FoldedEncoder(trained()).batches(batches()))
+
+
+def test_read_only_images_are_taken_without_a_warning() -> None:
+    images = np.zeros((3, 16, 16, 3), dtype=np.uint8)
+    images.setflags(write=False)
+    mean, _ = encode_images(trained(), images)
+    assert mean.shape == (3, TINY.latent_dim)

@@ -268,3 +268,11 @@ def test_bfloat16_stays_close() -> None:
     difference = np.abs(np.stack(exact).astype(int) - np.stack(rough))
     assert 0 < difference.max() <= 6
     assert difference.mean() < 1
+
+
+def test_read_only_images_as_pillow_gives_them_are_taken_without_a_warning() -> None:
+    image = noise(9, 7)
+    (expected,) = upscale_images(tiny_upscaler().network, [image], 2)
+    image.setflags(write=False)
+    (found,) = upscale_images(tiny_upscaler().network, [image], 2)
+    np.testing.assert_array_equal(found, expected)

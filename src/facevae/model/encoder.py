@@ -95,7 +95,7 @@ class FoldedEncoder:
 
     def _encode(self, piece: _Piece) -> _Piece:
         """Fill in the piece's rows of mean and log-variance."""
-        images = torch.from_numpy(np.ascontiguousarray(piece.images[piece.rows])).to(self.device)
+        images = torch.from_numpy(np.require(piece.images[piece.rows], requirements=["C", "W"])).to(self.device)
         for target, values in zip((piece.mean, piece.log_variance), self(images), strict=True):
             target[piece.rows] = values.cpu().numpy()
         return piece

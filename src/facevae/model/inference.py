@@ -21,8 +21,11 @@ Result = TypeVar("Result")
 
 
 def to_tensor(images: Images | Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return images (B, S, S, 3) uint8 as a float tensor (B, 3, S, S) in [0, 1], in the channels-last layout for free."""
-    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    """Return images (B, S, S, 3) uint8 as a float tensor (B, 3, S, S) in [0, 1], in the channels-last layout for free.
+
+    Read-only images, as those of Pillow are, are copied: PyTorch warns of them.
+    """
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.require(images, requirements=["C", "W"]))
     return tensor.to(device).permute(0, 3, 1, 2).to(dtype).div_(255.0)
 
 

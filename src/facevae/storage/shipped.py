@@ -25,8 +25,8 @@ UPSCALERS: dict[UpscalerInputs, str] = {
 SHA256 = {
     WEIGHTS: "2b04b92902877dc8aafd6e414b155ff5a4601264cc3561882591eabf87fdbc62",
     JUDGE: "bb457e0da7fcf364178cbed629b70c7c1d2b6a1e59c2da165e32f3dedfed39d8",
-    UPSCALERS["photographs"]: "bbe01ec477cc2519879ef8d1fe065d706ceea6ca26065fc4d20ac7e0eb36e040",
-    UPSCALERS["reconstructions"]: "8a0c5b76cad5d5b333b1b2db0c65abf3e41d9e15cab45015ada529b58bebc211",
+    UPSCALERS["photographs"]: "05cb6c8ed36a4ee64c9b606a3f6a1a6f01dcf58d2e600b803b8b5727399c2fb3",
+    UPSCALERS["reconstructions"]: "2157a232543028e4786944cacfd9cf488c13d88ce954640317894a82c81be407",
 }
 
 
