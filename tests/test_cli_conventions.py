@@ -75,7 +75,8 @@ def test_devices_that_do_not_exist(name: str, faces_file: Path, weights_file: Pa
     import torch
 
     face = put_pictures(Path("faces"), 1)[0]
-    arguments = [name, *([str(face)] if required(name) else []), *(["-o", "z.h5"] if name == "encode" else [])]
+    faces = {"interpolate": 2, "neighbours": 1}.get(name, 1 if required(name) else 0)
+    arguments = [name, *[str(face)] * faces, *(["-o", "z.h5"] if name == "encode" else [])]
     if name == "info":
         arguments += ["--system"]
     if name == "train":
@@ -311,7 +312,17 @@ def test_results_go_to_stdout_and_words_to_stderr_without_escape_codes(faces_fil
 
 @pytest.mark.parametrize(
     "arguments",
-    [["sample"], ["encode"], ["morph", "x.png"], ["reconstruct", "x.png"], ["upscale", "x.png"], ["umap"]],
+    [
+        ["sample"],
+        ["encode"],
+        ["morph", "x.png"],
+        ["interpolate", "x.png", "y.png"],
+        ["average"],
+        ["neighbours", "x.png"],
+        ["reconstruct", "x.png"],
+        ["upscale", "x.png"],
+        ["umap"],
+    ],
     ids=lambda a: a[0],
 )
 def test_no_command_sends_binary_to_a_terminal(arguments: list[str], workspace: Path) -> None:

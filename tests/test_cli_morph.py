@@ -337,6 +337,46 @@ def test_a_gif_walks_there_and_back_for_ever(model: FaceModel, face: Path, argum
             assert differences.max() > 1.5 * differences.min()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "path", "kind"),
+    [
+        (["--format", "webp"], "morph.webp", "WEBP"),
+        (["--format", "apng"], "morph.apng", "PNG"),
+        (["--format", "apng", "-o", "walk.png"], "walk.png", "PNG"),
+        (["-o", "walk.apng"], "walk.apng", "PNG"),
+    ],
+)
+def test_other_animations(model: FaceModel, face: Path, arguments: list[str], path: str, kind: str) -> None:
+    outcome = succeed("morph", face, "-a", "Smiling", "--scale", 1, "-s", "-3,2", *arguments)
+    assert outcome.lines == [path]
+    mean, _ = model.encode(load_face(face, 32)[None])
+    ends = model.decode(mean + np.array([[-3], [2]], dtype=np.float32) * model.direction("Smiling")).astype(int)
+    with Image.open(path) as animation:
+        assert (animation.format, animation.info["loop"], animation.n_frames) == (kind, 0, 48)  # type: ignore[attr-defined]
+        for frame, end in ((0, 0), (24, 1)):
+            animation.seek(frame)
+            shown = np.array(animation.convert("RGB"))
+            found = tile(shown, MARGIN, shown.shape[0] - MARGIN - 32, 32)
+            # An untrained network decodes noise, of which a lossy WebP keeps hardly the colours.
+            assert kind == "WEBP" or np.array_equal(found, ends[end])
+
+
+def test_a_name_in_webp_alone_is_a_strip(face: Path) -> None:
+    succeed("morph", face, "-o", "walk.webp")
+    with Image.open("walk.webp") as picture:
+        assert not picture.is_animated  # type: ignore[attr-defined]
+
+
+def test_an_mp4_needs_ffmpeg(face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    message = (
+        "An MP4 needs the program ffmpeg, which is not installed or not on the PATH: install it, or use --format gif, webp or "
+        "apng."
+    )
+    assert refusal("morph", face, "--format", "mp4") == message
+    assert refusal("morph", face, "-o", "a.mp4") == message
+
+
 def test_a_gif_on_standard_output(face: Path) -> None:
     outcome = succeed("morph", face, "--format", "gif", "-o", "-")
     assert outcome.stdout.startswith(b"GIF89a")
@@ -368,7 +408,7 @@ def test_a_gif_on_standard_output(face: Path) -> None:
         ),
         (["--upscale", "5"], "Pictures cannot be upscaled 5 times: use one of 2, 3, 4."),
         (["--upscaler", "photographs"], "--upscaler says what enlarges faces: use it with --upscale 2, 3 or 4."),
-        (["--format", "jpg"], "There is no format jpg: use png or gif."),
+        (["--format", "jpg"], "There is no format jpg: use png, gif, webp, apng or mp4."),
         (["--format", "png", "-o", "a.gif"], "a.gif does not go with --format png: name a .png file."),
         (["--format", "gif", "-o", "a.png"], "a.png does not go with --format gif: name a .gif file."),
         (["--format", "gif", "-o", "a"], "a does not go with --format gif: name a .gif file."),

@@ -19,7 +19,7 @@ from facevae.figures.activations import channel_tile, input_picture, layer_pictu
 from facevae.figures.canvas import BACKGROUND, FAINT_INK, GAP, INK, MARGIN, Grid, draw_grid, enlarge, font, shorten
 from facevae.figures.faces import morph_frames, morph_grid, reconstruction_grid, sample_grid, signed
 from facevae.figures.gallery import GalleryItem, gallery_page
-from facevae.figures.picture import animation_bytes, check_image_name, check_plot_name, image_bytes, plot_bytes
+from facevae.figures.picture import check_image_name, check_plot_name, image_bytes, plot_bytes
 from facevae.figures.plots import LossCurves, gain_plot, loss_plot, scatter_plot
 from helpers import border, pixels, tile
 
@@ -229,6 +229,21 @@ def test_only_rows_with_captions_take_room_for_them(captions: list[list[str]], h
     assert picture.shape[0] == top - GAP + MARGIN
 
 
+def test_captions_of_several_lines_stand_under_each_other() -> None:
+    faces = support.random_images(4, 96)
+    captions = [["one", "two\nlines"], ["", "three"]]
+    picture = array(draw_grid(Grid([list(faces[:2]), list(faces[2:])], 96, captions=captions)))
+    second = MARGIN + 96 + 2 * 20 + GAP  # the longest caption of the row decides
+    assert picture.shape == (second + 96 + 20 + MARGIN, 2 * MARGIN + 2 * 96 + GAP, 3)
+    assert np.array_equal(tile(picture, MARGIN, second, 96), faces[2])
+    for column, texts in enumerate((["one", ""], ["two", "lines"])):
+        left = MARGIN + column * (96 + GAP)
+        for line, text in enumerate(texts):
+            top = MARGIN + 96 + 2 + 20 * line
+            found = picture[top : top + 18, left : left + 96]
+            assert np.array_equal(found, written(text, 96, FAINT_INK)[:18])
+
+
 # ------------------------------------------------------------------------------------------ animations
 
 
@@ -248,25 +263,6 @@ def test_frames_go_there_and_back_and_are_of_one_size(count: int) -> None:
         for number in range(count):
             found = tile(picture, MARGIN + number * (32 + GAP), picture.shape[0] - MARGIN - 32, 32)
             assert np.array_equal(found, morphs[number, index])
-
-
-def test_a_gif_loops_for_ever_and_shows_each_frame_equally_long() -> None:
-    frames = [Image.new("RGB", (20, 10), (value, 0, 255 - value)) for value in (0, 100, 200)]
-    with Image.open(io.BytesIO(animation_bytes(frames, milliseconds=120))) as found:
-        assert found.format == "GIF"
-        assert found.n_frames == 3  # type: ignore[attr-defined]
-        assert found.info["loop"] == 0
-        for number, frame in enumerate(frames):
-            found.seek(number)
-            assert found.size == frame.size
-            assert found.info["duration"] == 120
-            difference = np.array(found.convert("RGB")).astype(int) - np.array(frame)
-            assert np.abs(difference).max() <= 8
-
-
-def test_one_frame_is_a_gif_too() -> None:
-    with Image.open(io.BytesIO(animation_bytes([Image.new("RGB", (20, 10), "red")]))) as found:
-        assert found.size == (20, 10)
 
 
 # ------------------------------------------------------------------------------------------ formats

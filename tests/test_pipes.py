@@ -64,6 +64,17 @@ def test_a_face_through_a_pipe() -> None:
     assert pixels(Path("out.png")).shape == pixels(Path("morph.png")).shape
 
 
+def test_names_of_neighbours_for_other_programs() -> None:
+    put_pictures(Path("my faces"), 12)
+    done = shell(
+        "facevae encode 'my faces'/*.png -q > latents.h5 && facevae neighbours - -n 3 < 'my faces/face4.png' | cut -f 1"
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    names = done.stdout.decode().splitlines()
+    assert names[0] == "my faces/face4.png"
+    assert len(names) == 3
+
+
 def test_a_picture_enlarged_between_pipes() -> None:
     upscaler = put_upscaler(Path("upscaler.safetensors"))
     path = put_pictures(Path("faces"), 1)[0]

@@ -94,6 +94,41 @@ def test_morph() -> None:
     assert np.array_equal(mixed.morphs[0], mixed.morphs[2])
 
 
+def test_interpolate() -> None:
+    face = picture()
+    options = {"steps": 2, "weights": "in/vae.safetensors"}
+    by_string = facevae.interpolate([face, face], "out/a.png", **options)  # type: ignore[arg-type]
+    facevae.interpolate([Path(face), Path(face).read_bytes()], Path("out/b.gif"), weights=Path("in/vae.safetensors"))
+    facevae.interpolate([Path(face), Path(face)], Path("out/b.png"), **options)  # type: ignore[arg-type]
+    assert by_string.path == Path("out/a.png")
+    assert same_files("out/a.png", "out/b.png")
+
+
+def test_average() -> None:
+    put_latents(Path("in"))
+    face = picture()
+    by_string = facevae.average(face, "out/a.png", weights="in/vae.safetensors")
+    facevae.average([Path(face)], Path("out/b.png"), weights=Path("in/vae.safetensors"))
+    assert by_string.path == Path("out/a.png")
+    assert same_files("out/a.png", "out/b.png")
+    whole = facevae.average(output="out/c.png", latents="in/latents.h5", weights="in/vae.safetensors")
+    assert whole.counts == (60,)
+
+
+def test_neighbours() -> None:
+    put_latents(Path("in"))
+    face = picture()
+    options = {"latents": "in/latents.h5", "weights": "in/vae.safetensors"}
+    by_string = facevae.neighbours(face, "out/a.png", **options)  # type: ignore[arg-type]
+    by_path = facevae.neighbours(
+        [Path(face)], Path("out/b.png"), latents=Path("in/latents.h5"), weights=Path("in/vae.safetensors")
+    )
+    assert (by_string.path, by_string.queries) == (Path("out/a.png"), by_path.queries)
+    assert same_files("out/a.png", "out/b.png")
+    named = facevae.neighbours(name="000003.jpg", **options)  # type: ignore[arg-type]
+    assert (named.path, len(named.queries[0].neighbours)) == (None, 8)
+
+
 def test_upscale() -> None:
     put_upscaler(Path("in/mine.safetensors"))
     by_string = facevae.upscale(picture(), "out", upscaler="in/mine.safetensors")

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from facevae.storage.upscaler_file import Upscaler as Upscaler
     from facevae.storage.weights import FaceModel as FaceModel
     from facevae.workflows.activations import activations as activations
+    from facevae.workflows.average import average as average
     from facevae.workflows.demo import demo as demo
     from facevae.workflows.encode import encode as encode
     from facevae.workflows.evaluate import evaluate as evaluate
     from facevae.workflows.info import info as info
+    from facevae.workflows.interpolate import interpolate as interpolate
     from facevae.workflows.merge import merge as merge
     from facevae.workflows.morph import morph as morph
+    from facevae.workflows.neighbours import neighbours as neighbours
     from facevae.workflows.prepare import prepare as prepare
     from facevae.workflows.reconstruct import reconstruct as reconstruct
     from facevae.workflows.sample import sample as sample
@@ -51,12 +54,15 @@ _HOMES = {
     verb: f"facevae.workflows.{verb}"
     for verb in (
         "activations",
+        "average",
         "demo",
         "encode",
         "evaluate",
         "info",
+        "interpolate",
         "merge",
         "morph",
+        "neighbours",
         "prepare",
         "reconstruct",
         "sample",

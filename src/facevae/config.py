@@ -20,6 +20,8 @@ SAMPLES_FILE = Path("samples.png")
 SAMPLES_DIRECTORY = Path("samples")
 RECONSTRUCTIONS_FILE = Path("reconstructions.png")
 MORPH_FILE = Path("morph.png")
+INTERPOLATION_FILE = Path("interpolation.png")
+AVERAGE_FILE = Path("average.png")
 UMAP_FILE = Path("umap.png")
 ACTIVATIONS_DIRECTORY = Path("activations")
 DEMO_DIRECTORY = Path("facevae-demo")
@@ -29,6 +31,9 @@ SAMPLE_COUNT = 40
 """The note shows 40 random faces."""
 RECONSTRUCT_COUNT = 10
 MORPH_STEPS = "-3,3"
+DIRECTIONS = ("mean", "logistic", "regression")
+"""Ways to say which way an attribute is, see `facevae.model.directions`. The first is the default."""
+NEIGHBOURS_COUNT = 8
 DEMO_FACES = 3000
 PICTURE_SCALE = 3
 """Faces are shown enlarged this many times, 32 -> 96 as in the note."""

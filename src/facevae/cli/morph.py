@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from facevae.cli.console import Reporter, emit, picture_output, read_face
-from facevae.cli.options import DecodedUpscaler, Device, Json, PictureOutput, Quiet, Scale, Upscale, Weights
+from facevae.cli.options import (
+    DecodedUpscaler,
+    Device,
+    Json,
+    PictureFormat,
+    PictureOutput,
+    Quiet,
+    Scale,
+    Upscale,
+    Weights,
+)
 from facevae.config import DEFAULT_ATTRIBUTE, MORPH_STEPS
 
 EXAMPLE = "facevae morph face.jpg --attr Attractive --steps -3,3"
@@ -26,9 +36,7 @@ def morph(
         ),
     ] = MORPH_STEPS,
     output: PictureOutput = None,
-    picture_format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="png for a strip, gif for a looped animation.")
-    ] = None,
+    picture_format: PictureFormat = None,
     latents: Annotated[
         Path | None,
         typer.Option("--latents", metavar="FILE", help="Take the direction from these latents, not from the weights."),
@@ -43,7 +51,7 @@ def morph(
 ) -> None:
     """Move faces along an attribute: z' = z + n delta, delta being the difference of the class means.
 
-    One row a face: the original, then one column for each n. Writes morph.png, or morph.gif with --format gif.
+    One row a face: the original, then one column for each n. Writes morph.png, or with --format an animation.
     """
     target = picture_output(output, as_json=as_json)
     sources = [read_face(face, "morph") for face in faces]

@@ -49,6 +49,14 @@ DecodedUpscaler = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image instead of leaving it out.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices; errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+PictureFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="png for a strip; gif, webp, apng or mp4 for an animation. Default: what the name of the output says.",
+    ),
+]
 PictureOutput = Annotated[
     str | None,
     typer.Option("--output", "-o", metavar="FILE", help="The picture to write; - for standard output."),

@@ -55,7 +55,8 @@ def shorten(text: str, width: float, size: int = LABEL_SIZE) -> str:
 class Grid:
     """What to draw: rows of tiles (None leaves a hole), and labels around them.
 
-    `captions` stand under single tiles, row by row; `column_labels` above the first row; `row_labels` left of each row.
+    `captions` stand under single tiles, row by row, and may have several lines; `column_labels` above the first row; `row_labels`
+    left of each row.
     """
 
     tiles: Sequence[Sequence[Picture | None]]
@@ -97,11 +98,12 @@ def draw_grid(grid: Grid) -> Image.Image:
 
 
 def _row_tops(grid: Grid, top: int) -> list[int]:
-    """Return where each row begins and, at the end, where the next would: a row with captions takes a line more."""
+    """Return where each row begins and, at the end, where the next would: a row with captions takes their lines more."""
     tops = [top]
     for number in range(len(grid.tiles)):
-        has_captions = number < len(grid.captions) and any(grid.captions[number])
-        tops.append(tops[-1] + grid.tile_size + (_LABEL_HEIGHT if has_captions else 0) + grid.gap)
+        captions = grid.captions[number] if number < len(grid.captions) else ()
+        lines = max((caption.count("\n") + 1 for caption in captions if caption), default=0)
+        tops.append(tops[-1] + grid.tile_size + lines * _LABEL_HEIGHT + grid.gap)
     return tops
 
 
@@ -125,7 +127,9 @@ def _draw_row(
             inset = (column_width - grid.tile_size) // 2
             canvas.paste(enlarge(tile, grid.tile_size, smooth=grid.smooth), (x + inset, y))
         if number < len(grid.captions) and column < len(grid.captions[number]):
-            _centred(draw, x, y + grid.tile_size + 2, column_width, grid.captions[number][column], FAINT_INK)
+            under = y + grid.tile_size + 2
+            for line, text in enumerate(grid.captions[number][column].split("\n")):
+                _centred(draw, x, under + line * _LABEL_HEIGHT, column_width, text, FAINT_INK)
 
 
 def _centred(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, text: str, ink: tuple[int, int, int] = INK) -> None:
@@ -135,7 +139,8 @@ def _centred(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, text: str, i
 
 def _column_width(grid: Grid) -> int:
     """Return the width of a column: the tile's, or more where small tiles would leave no room to read the labels."""
-    labels = [*grid.column_labels, *(caption for captions in grid.captions for caption in captions)]
+    captions = [line for row in grid.captions for caption in row for line in caption.split("\n")]
+    labels = [*grid.column_labels, *captions]
     widest = max((font(LABEL_SIZE).getlength(label) for label in labels), default=0.0)
     return max(grid.tile_size, int(min(widest, _MAX_COLUMN_LABEL)) + 1 if labels else 0)
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facevae.figures.canvas import BACKGROUND, Grid, draw_grid
+from facevae.figures.animation import there_and_back
+from facevae.figures.canvas import Grid, draw_grid
 
 Images = NDArray[np.uint8]
 
@@ -82,17 +83,9 @@ def morph_frames(
         for index, step in enumerate(steps)
     ]
     # A long title decides the width of its frame, and the frames of an animation are of one size.
-    size = (max(frame.width for frame in forth), forth[0].height)
-    forth = [_on_canvas(frame, size) for frame in forth]
-    return forth + forth[-2:0:-1]
+    return there_and_back(forth)
 
 
 def _frame_label(step: float) -> str:
     """Return a multiplier with its sign and one decimal always, so that the title does not jump between frames."""
     return f"{round(step, 1) + 0.0:+.1f}".replace("-", "−")
-
-
-def _on_canvas(frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-    canvas = Image.new("RGB", size, BACKGROUND)
-    canvas.paste(frame, (0, 0))
-    return canvas

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -66,21 +65,6 @@ def image_bytes(image: Image.Image, name: str = "picture.png") -> bytes:
     """
     buffer = io.BytesIO()
     save_image(image, buffer, name)
-    return buffer.getvalue()
-
-
-def animation_bytes(frames: Sequence[Image.Image], *, milliseconds: int = 80) -> bytes:
-    """Return `frames` as an endlessly looped GIF, each shown for `milliseconds`."""
-    # One palette for all frames, made from all of them: a palette a frame would make the colours flicker.
-    widest = Image.new("RGB", (frames[0].width, sum(frame.height for frame in frames)))
-    for number, frame in enumerate(frames):
-        widest.paste(frame, (0, number * frames[0].height))
-    palette = widest.quantize(256, method=Image.Quantize.MEDIANCUT)
-    quantised = [frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames]
-    buffer = io.BytesIO()
-    quantised[0].save(
-        buffer, format="GIF", save_all=True, append_images=quantised[1:], duration=milliseconds, loop=0, optimize=False
-    )
     return buffer.getvalue()
 
 

@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 
 from facevae.config import DEFAULT_ATTRIBUTE, MORPH_FILE, MORPH_STEPS
 from facevae.errors import DataError, UsageError
+from facevae.figures.animation import animation_bytes
 from facevae.figures.faces import morph_frames, morph_grid
-from facevae.figures.picture import animation_bytes, check_image_name, image_bytes
+from facevae.figures.picture import image_bytes
 from facevae.model.latent_space import Floats, attribute_directions, walk
 from facevae.progress import Progress, Report, silent
 from facevae.storage.attributes import find_attribute
 from facevae.storage.latents import Latents
-from facevae.storage.output import Output, StrPath, as_output, check_output, output_name, write_bytes
+from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
 from facevae.storage.weights import FaceModel, check_direction
 from facevae.workflows.common import as_faces, load_faces, load_model, tile_size
+from facevae.workflows.picture_format import STRIP, resolve_picture
 from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
-FORMATS = ("png", "gif")
 _FRAMES = 25
 _MAX_TILES = 5_000
 _MAX_STEPS = 1_000
@@ -90,9 +91,10 @@ def morph(
     Args:
         faces: image files, or the bytes of images.
         attribute: an attribute name, without regard to case, and to spaces against underscores.
-        output: the picture (by default `morph.png` or `morph.gif`), or a binary stream.
+        output: the picture (by default `morph.png`, or with the suffix of the format), or a binary stream.
         steps: see `parse_steps`; or the multipliers themselves.
-        picture_format: "png" for a strip, "gif" for a looped animation; by default what the output's suffix says.
+        picture_format: "png" for a strip, "gif", "webp", "apng" or "mp4" for an animation; by default what the output's suffix
+            says.
         latents: take the direction from this `latents.h5` instead of the weights file.
         scale: how many times to enlarge a face, by default to about 96 pixels.
         upscale: enlarge faces 2, 3 or 4 times with VDSR, in place of `scale`.
@@ -103,7 +105,7 @@ def morph(
         report: is called with progress and notices.
 
     Raises:
-        DataError: a file is missing or damaged, or no direction is known for the attribute.
+        DataError: a file is missing or damaged, no direction is known for the attribute, or an MP4 is asked for without ffmpeg.
         MismatchError: the latents were made by other weights.
         UsageError: there is no such attribute, or a value is out of range.
     """
@@ -114,7 +116,9 @@ def morph(
     multipliers = parse_steps(steps) if isinstance(steps, str) else tuple(float(step) for step in steps)
     if not multipliers or not all(math.isfinite(step) for step in multipliers):
         raise UsageError(f"Cannot morph by the steps {list(multipliers)}: give at least one finite number.")
-    target, picture_format = _resolve_output(as_output(output) if output is not None else None, picture_format)
+    target, picture_format = resolve_picture(
+        as_output(output) if output is not None else None, picture_format, MORPH_FILE
+    )
     if len(sources) * len(multipliers) > _MAX_TILES:
         raise UsageError(
             f"{len(sources)} faces at {len(multipliers)} steps do not fit into one picture: name fewer, or fewer steps."
@@ -127,10 +131,10 @@ def morph(
     mean, _ = model.encode(inputs.images)
     side = tile_size(model.image_size, upscale or scale)
     length = float(np.linalg.norm(delta))
-    if picture_format == "gif":
+    if picture_format != STRIP:
         places = tuple(np.linspace(min(multipliers), max(multipliers), _FRAMES).tolist())
         morphs = _decode_walk(model, mean, delta, places, report)
-        data = animation_bytes(morph_frames(of_decoded.all(morphs), places, name, side))
+        data = animation_bytes(morph_frames(of_decoded.all(morphs), places, name, side), picture_format)
     else:
         of_inputs = FaceUpscaling.load(upscale, None, "photographs", device, report)
         morphs = _decode_walk(model, mean, delta, multipliers, report)
@@ -139,23 +143,6 @@ def morph(
         data = image_bytes(picture, output_name(target))
     write_bytes(target, data)
     return MorphResult(target if isinstance(target, Path) else None, name, multipliers, length, morphs)
-
-
-def _resolve_output(output: Output | None, picture_format: str | None) -> tuple[Output, str]:
-    """Settle file and format from each other: `-o x.gif` means a GIF, and `--format gif` alone means `morph.gif`."""
-    if picture_format is not None and picture_format not in FORMATS:
-        raise UsageError(f"There is no format {picture_format}: use {' or '.join(FORMATS)}.")
-    if output is None:
-        picture_format = picture_format or "png"
-        return MORPH_FILE.with_suffix(f".{picture_format}"), picture_format
-    suffix = output.suffix.lower() if isinstance(output, Path) else ""
-    if picture_format is None:
-        picture_format = "gif" if suffix == ".gif" else "png"
-    elif suffix != f".{picture_format}" and isinstance(output, Path):
-        raise UsageError(f"{output} does not go with --format {picture_format}: name a .{picture_format} file.")
-    if picture_format != "gif":
-        check_image_name(output_name(output))
-    return output, picture_format
 
 
 def _direction(model: FaceModel, attribute: str, latents: Path | None) -> tuple[str, Floats]:
