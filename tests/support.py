@@ -11,6 +11,9 @@ import numpy as np
 from facevae.progress import Event, Notice, Progress
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    import pytest
     from numpy.typing import NDArray
 
     from facevae.config import ModelConfig
@@ -175,3 +178,21 @@ def same_state(first: Any, second: Any) -> bool:
 
     one, other = first.state_dict(), second.state_dict()
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Clock:
+    """A `time` module, in place of that of `module`, whose clock moves ten seconds with every report of progress."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
+        self.now = 100.0
+        self.notices: list[str] = []
+        monkeypatch.setattr(module, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def report(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.now += 10.0
+        else:
+            self.notices.append(event.text)

@@ -26,7 +26,7 @@ from facevae.storage.training_files import TrainFiles
 from facevae.storage.weights import FaceModel
 from facevae.workflows import training_run
 from facevae.workflows.train import TrainResult, train
-from support import Recorder, same_state, write_faces
+from support import Clock, Recorder, same_state, write_faces
 
 TINY: dict[str, Any] = {"recipe": "note", "channels": 4, "latent_dim": 5, "batch_size": 12, "device": "cpu", "seed": 2}
 """40 train images in batches of 12 make four steps an epoch."""
@@ -65,30 +65,12 @@ def refusal(*arguments: Path, **options: Any) -> str:
 # Time
 
 
-class Clock:
-    """A `time` module whose clock moves ten seconds with every report of the training."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 100.0
-        self.notices: list[str] = []
-        monkeypatch.setattr(training_run, "time", self)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def report(self, event: Event) -> None:
-        if isinstance(event, Progress):
-            self.now += 10.0
-        else:
-            self.notices.append(event.text)
-
-
 def test_a_training_stops_when_its_time_is_up_and_goes_on(
     faces: Path, output: Path, three_epochs: TrainResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step is followed by a report: 45 seconds are over after the fifth."""
     with monkeypatch.context() as patch:
-        clock = Clock(patch)
+        clock = Clock(patch, training_run)
         halted = train(faces, output, epochs=3, max_time="45s", report=clock.report, **TINY)
     assert (halted.epochs, halted.stopped, halted.interrupted) == (1.25, "max time", False)
     assert clock.notices[1:] == ["The time of 45s is up after 1.25 of 3 epochs: facevae train --resume goes on."]

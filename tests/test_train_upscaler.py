@@ -43,7 +43,7 @@ from facevae.workflows.train_upscaler import TrainUpscalerResult, train_upscaler
 from facevae.workflows.upscaler_data import reconstructed, split_rows, upscaler_data
 from helpers import files, put_weights, run, succeed
 from helpers import refusal as command_refusal
-from support import Recorder, drawn_faces, same_state, write_faces
+from support import Clock, Recorder, drawn_faces, same_state, write_faces
 
 TINY: dict[str, Any] = {
     "batch_size": 12,
@@ -510,30 +510,12 @@ def test_an_interruption_while_faces_are_reconstructed_breaks_off_at_once(large:
     assert contents(workspace) == before
 
 
-class Clock:
-    """A `time` module whose clock moves ten seconds with every report of the training."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 100.0
-        self.notices: list[str] = []
-        monkeypatch.setattr(workflow, "time", self)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def report(self, event: Event) -> None:
-        if isinstance(event, Progress):
-            self.now += 10.0
-        else:
-            self.notices.append(event.text)
-
-
 def test_a_training_stops_when_its_time_is_up_and_goes_on(
     faces: Path, output: Path, unbroken: TrainUpscalerResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step is followed by a report: 45 seconds are over after the fifth."""
     with monkeypatch.context() as patch:
-        clock = Clock(patch)
+        clock = Clock(patch, workflow)
         halted = train_upscaler(faces, output, epochs=3, max_time="45s", report=clock.report, **TINY)
     assert (halted.epochs, halted.stopped, halted.interrupted) == (1.25, "max time", False)
     assert clock.notices[-1] == (

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from facevae.config import PRECISIONS
+
 Weights = Annotated[
     Path | None,
     typer.Option(
@@ -20,6 +22,22 @@ FacesFile = Annotated[
     Path, typer.Option("--faces", metavar="FILE", help="Prepared faces, as facevae prepare wrote them.")
 ]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help=f"Of the convolutions: {', '.join(PRECISIONS)}. Default: auto, bf16 where the device computes it natively.",
+    ),
+]
+MaxTime = Annotated[
+    str | None,
+    typer.Option(
+        "--max-time",
+        metavar="TIME",
+        help="Stop after 90s, 30m, 1.5h, ... and keep what was trained; --resume goes on.",
+    ),
+]
 Scale = Annotated[
     int | None,
     typer.Option("--scale", metavar="N", help="Show faces enlarged N times. Default: to about 96 pixels."),

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facevae.cli.console import Reporter, emit
-from facevae.cli.options import Device, FacesFile, Json, Quiet
+from facevae.cli.options import Device, FacesFile, Json, MaxTime, Precision, Quiet
 from facevae.config import (
     DEFAULT_RECIPE,
     FACES_FILE,
     OPTIMIZER_NAMES,
-    PRECISIONS,
     RECIPES,
     SCHEDULE_NAMES,
     SPLIT_NAMES,
@@ -140,14 +139,7 @@ def train(
             "the default.",
         ),
     ] = None,
-    max_time: Annotated[
-        str | None,
-        typer.Option(
-            "--max-time",
-            metavar="TIME",
-            help="Stop after 90s, 30m, 1.5h, ... and keep what was trained; --resume goes on.",
-        ),
-    ] = None,
+    max_time: MaxTime = None,
     log: Annotated[
         Path | None,
         typer.Option("--log", metavar="FILE", help="Add every figure to FILE while training, as JSON lines."),
@@ -160,14 +152,7 @@ def train(
             help="Write every figure for TensorBoard too; needs the package tensorboard.",
         ),
     ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision",
-            metavar="NAME",
-            help=f"Of the convolutions: {', '.join(PRECISIONS)}. Default: auto, bf16 where the device computes it natively.",
-        ),
-    ] = None,
+    precision: Precision = None,
     device: Device = "auto",
     processes: Annotated[
         int | None,

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from facevae.cli.console import Reporter, emit
-from facevae.cli.options import Device, Json, Quiet, Weights
+from facevae.cli.options import Device, Json, MaxTime, Precision, Quiet, Weights
 from facevae.config import (
-    PRECISIONS,
     RECONSTRUCTIONS_UPSCALER_FILE,
     UPSCALER_FACES_FILE,
     UPSCALER_FACES_SIZE,
@@ -72,22 +71,8 @@ def train_upscaler(
         int | None,
         typer.Option("--seed", metavar="N", help=f"Of weights, order and patches. Default: {_HOW.seed}."),
     ] = None,
-    max_time: Annotated[
-        str | None,
-        typer.Option(
-            "--max-time",
-            metavar="TIME",
-            help="Stop after 90s, 30m, 1.5h, ... and keep what was trained; --resume goes on.",
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision",
-            metavar="NAME",
-            help=f"Of the convolutions: {', '.join(PRECISIONS)}. Default: auto, bf16 where the device computes it natively.",
-        ),
-    ] = None,
+    max_time: MaxTime = None,
+    precision: Precision = None,
     device: Device = "auto",
     resume: Annotated[
         bool,
