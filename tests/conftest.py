@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 # Before torch is imported, here and in the processes that tests start: the networks are too small to share out.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+# A shell starts its background jobs deaf to Ctrl-C, and they their children: the tests that interrupt something need it heard.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("facevae", deadline=None, max_examples=25, derandomize=True, database=None)
 settings.load_profile("facevae")
