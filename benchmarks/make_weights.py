@@ -28,7 +28,8 @@ def trained(faces: Path, weights: Path) -> facevae.FaceModel:
     """Return the model trained on `faces`, resumed where there is a checkpoint and taken as it is where it is complete."""
     if weights.exists():
         model = facevae.FaceModel.load(weights)
-        if model.prior is not None and model.training["epochs_done"] == EPOCHS:
+        counted = model.directions is not None and model.directions.together is not None
+        if counted and model.prior is not None and model.training["epochs_done"] == EPOCHS:
             return model
     resume = weights.with_name("vae.checkpoint.safetensors").exists()
     facevae.train(faces, weights, epochs=EPOCHS, resume=resume, report=tell)

@@ -258,8 +258,12 @@ def test_the_length_of_the_direction_is_told(model: FaceModel, face: Path) -> No
     assert outcome.json == {
         "paths": ["morph.png"],
         "attribute": "Male",
+        "attributes": [{"name": "Male", "weight": 1.0}],
+        "direction": "mean",
+        "kept": [],
         "steps": [-3, -2, -1, 0, 1, 2, 3],
         "delta_length": pytest.approx(length),
+        "side_effects": None,
     }
 
 

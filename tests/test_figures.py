@@ -17,7 +17,15 @@ import support
 from facevae.errors import UsageError
 from facevae.figures.activations import channel_tile, input_picture, layer_picture, overview_picture
 from facevae.figures.canvas import BACKGROUND, FAINT_INK, GAP, INK, MARGIN, Grid, draw_grid, enlarge, font, shorten
-from facevae.figures.faces import morph_frames, morph_grid, reconstruction_grid, sample_grid, signed
+from facevae.figures.faces import (
+    MorphAxis,
+    morph_frames,
+    morph_grid,
+    morph_plane,
+    reconstruction_grid,
+    sample_grid,
+    signed,
+)
 from facevae.figures.gallery import GalleryItem, gallery_page
 from facevae.figures.picture import check_image_name, check_plot_name, image_bytes, plot_bytes
 from facevae.figures.plots import LossCurves, gain_plot, loss_plot, scatter_plot
@@ -123,6 +131,49 @@ def test_no_label_of_morphs_is_cropped(attribute: str, names: list[str], side: i
     picture = morph_grid(faces, morphs, [-3, 1.25], names, attribute, 12.3456, side)
     assert_nothing_cropped(picture)
     assert picture.width >= 2 * MARGIN + 3 * side + 2 * GAP
+
+
+@pytest.mark.parametrize("names", [("Male", "Young"), ("2 Smiling − Eyeglasses", "5_o_Clock_Shadow"), (LONG, LONG)])
+@pytest.mark.parametrize("side", [16, 96])
+def test_a_plane_shows_each_face_at_its_place_and_crops_no_label(names: tuple[str, str], side: int) -> None:
+    faces = support.random_images(7, side)
+    across, down = MorphAxis(names[0], [-1, 0.5, 2], 1.234), MorphAxis(names[1], [3, -0.5], 56.78)
+    picture = morph_plane(faces[6], faces[:6].reshape(2, 3, side, side, 3), across, down, side, "held still: Bald")
+    assert_nothing_cropped(picture)
+    shown = array(picture)
+    places = {}
+    for number, face in enumerate(faces):
+        views = np.lib.stride_tricks.sliding_window_view(shown[:, :, 0], (side, side))
+        rows, columns = np.nonzero((views[:, :, 0, :] == face[0, :, 0]).all(axis=2))
+        found = [
+            (row, column)
+            for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+            if np.array_equal(tile(shown, column, row, side), face)
+        ]
+        assert len(found) == 1, number
+        places[number] = found[0]
+    tops, lefts = [places[0][0], places[3][0]], [places[0][1], places[1][1], places[2][1]]
+    assert tops[0] < tops[1]
+    assert lefts[0] < lefts[1] < lefts[2]
+    assert [places[number] for number in range(6)] == [(top, left) for top in tops for left in lefts]
+    assert places[6][0] == tops[1]  # the original stands in the row that is nearest to 0
+    assert places[6][1] < lefts[0]
+
+
+def test_the_labels_of_an_axis() -> None:
+    assert MorphAxis("Young", [-2, 0, 1.5], 1.0).labels() == ["Young −2", "Young 0", "Young +1.5"]
+    assert MorphAxis("2 Young − Male", [-2, 0], 1.0).labels() == ["−2", "0"]
+
+
+def test_what_else_is_said_stands_in_the_picture() -> None:
+    faces = support.random_images(2, 32)
+    morphs = np.stack([faces, faces], axis=1)
+    plain, told = (array(morph_grid(faces, morphs, [0, 1], ["a", "b"], "Male", 1.0, 128, how)) for how in ("", "x"))
+    assert plain.shape == told.shape
+    rows = np.flatnonzero((plain != told).any(axis=(1, 2)))
+    assert MARGIN + 20 < rows.min() <= rows.max() < MARGIN + 50  # in the line of the subtitle alone
+    plain, told = (array(morph_frames(morphs, [0, 1], "Male", 64, how)[0]) for how in ("", "x; y"))
+    assert told.shape[0] > plain.shape[0]
 
 
 def test_each_label_stands_over_its_column() -> None:

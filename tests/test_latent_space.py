@@ -67,12 +67,25 @@ def test_batches_add_up_to_the_whole(table: Table, batch: int) -> None:
     np.testing.assert_allclose(streamed.deltas, whole.deltas, rtol=1e-6, atol=1e-7)
     np.testing.assert_array_equal(streamed.positive, whole.positive)
     np.testing.assert_array_equal(streamed.negative, whole.negative)
+    np.testing.assert_array_equal(streamed.together, whole.together)
+
+
+@given(tables())
+def test_pairs_are_counted(table: Table) -> None:
+    latents, attributes = table
+    found = attribute_directions(latents, attributes).together
+    assert found is not None
+    for one, first in enumerate(attributes.T):
+        for other, second in enumerate(attributes.T):
+            assert found[one, other] == sum((first == 1) & (second == 1))
 
 
 def test_no_images_give_zero_directions() -> None:
     directions = ClassSums(2, 3).directions()
     assert directions.deltas.tolist() == [[0.0] * 3] * 2
     assert directions.positive.tolist() == directions.negative.tolist() == [0, 0]
+    assert directions.together is not None
+    assert directions.together.tolist() == [[0, 0]] * 2
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 5), st.integers(1, 4))

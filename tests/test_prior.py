@@ -83,6 +83,9 @@ def test_draws_have_the_moments_of_the_mixture() -> None:
     covariance = np.einsum("k,kij->ij", prior.weights, covariances(prior) + apart[:, :, None] * apart[:, None, :])
     np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.06)
     np.testing.assert_allclose(np.cov(draws.T), covariance, rtol=0.05, atol=0.1)
+    np.testing.assert_allclose(prior.covariance(), covariance, rtol=1e-5)
+    doubled = replace(prior, weights=prior.weights * (1.0 + 5e-4))  # as read from a file of single precision
+    np.testing.assert_allclose(doubled.covariance(), prior.covariance(), rtol=1e-9)
 
 
 def test_draws_are_repeatable_and_the_temperature_scales_their_spread() -> None:

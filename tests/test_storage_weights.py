@@ -21,14 +21,15 @@ from torch import Tensor
 
 from facevae.config import ModelConfig, TrainConfig
 from facevae.errors import DataError, UsageError
-from facevae.model.latent_space import AttributeDirections
+from facevae.model.latent_space import AttributeDirections, attribute_directions
 from facevae.model.training import Trainer, new_vae
 from facevae.model.vae import VAE
 from facevae.storage.attributes import find_attribute, normalised_name
 from facevae.storage.checkpoint import load_checkpoint, save_checkpoint
+from facevae.storage.directions import check_direction
 from facevae.storage.history import HistoryPoint
-from facevae.storage.weights import FaceModel, check_direction
-from support import ATTRIBUTE_NAMES, make_model, random_images, same_state
+from facevae.storage.weights import FaceModel
+from support import ATTRIBUTE_NAMES, make_model, random_faces, random_images, same_state
 
 REMEDY = "Train some with: facevae train (or name another file with --weights)"
 CHECKPOINT_REMEDY = "Start a new training with: facevae train (without --resume)"
@@ -121,6 +122,62 @@ def test_file_is_as_documented(weights_file: Path, small_model: FaceModel) -> No
     assert small_model.directions is not None
     counts = zip(small_model.directions.positive, small_model.directions.negative, strict=True)
     assert json.loads(header["attribute_counts"]) == [[int(one), int(other)] for one, other in counts]
+
+
+def counted_model() -> FaceModel:
+    """A model that says which attributes go together."""
+    _, attributes = random_faces(50)
+    latents = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
+    return replace(make_model(TINY), directions=attribute_directions(latents, attributes))
+
+
+def test_pairs_of_attributes_come_back(tmp_path: Path) -> None:
+    model, path = counted_model(), tmp_path / "vae.safetensors"
+    model.save(path)
+    loaded = FaceModel.load(path)
+    assert loaded.directions is not None
+    assert model.directions is not None
+    assert loaded.directions.together is not None
+    assert loaded.directions.together.dtype == np.int64
+    np.testing.assert_array_equal(loaded.directions.together, model.directions.together)
+    with safe_open(path, framework="pt") as file:
+        # In the metadata, where a facevae of before does not look: it refuses tensors that it does not know.
+        assert set(file.keys()) == {f"vae.{name}" for name in model.vae.state_dict()} | {"attribute_directions"}
+        pairs = json.loads(file.metadata()["attribute_pairs"])
+    assert pairs[0][0] == int(model.directions.positive[0])
+    assert pairs[0][2] == pairs[2][0] > 0
+    edited(path, {"attribute_pairs": None})
+    assert FaceModel.load(path).directions is not None
+    assert FaceModel.load(path).named_directions().correlations() is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {(0, 2): -1, (2, 0): -1},
+        {(0, 2): 3},
+        {(0, 0): 0},
+        {(0, 2): 49, (2, 0): 49},
+    ],
+)
+def test_pairs_that_cannot_be(tmp_path: Path, change: dict[tuple[int, int], int]) -> None:
+    """Negative, not symmetric, other than the counts, more than there are of either."""
+    path = tmp_path / "vae.safetensors"
+    counted_model().save(path)
+    with safe_open(path, framework="pt") as file:
+        pairs = json.loads(file.metadata()["attribute_pairs"])
+    for (row, column), value in change.items():
+        pairs[row][column] = value
+    edited(path, {"attribute_pairs": json.dumps(pairs)})
+    assert refusal(path) == f"{path} is damaged (the pairs of attributes do not fit their counts). {REMEDY}"
+
+
+@pytest.mark.parametrize("pairs", ["[[1]]", "[]", "5", '"x"', "[[1, 2], [3]]", "{}"])
+def test_pairs_of_another_shape(tmp_path: Path, pairs: str) -> None:
+    path = tmp_path / "vae.safetensors"
+    counted_model().save(path)
+    edited(path, {"attribute_pairs": pairs})
+    assert refusal(path).startswith(f"{path} is damaged (")
 
 
 def test_hash_is_of_the_network_alone() -> None:

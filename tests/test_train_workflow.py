@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,23 @@ def test_weights_carry_the_directions_of_the_train_images(unbroken: TrainResult,
     np.testing.assert_array_equal(model.directions.positive, expected.positive)
     np.testing.assert_array_equal(model.directions.negative, expected.negative)
     assert model.directions.positive[ATTRIBUTE_NAMES.index("Bald")] == 0
+    assert expected.together is not None
+    np.testing.assert_array_equal(model.directions.together, expected.together)
+
+
+def test_resuming_adds_what_an_older_facevae_did_not_count(faces: Path, output: Path) -> None:
+    train(faces, output, epochs=1, **TINY)
+    model = FaceModel.load(output)
+    assert model.directions is not None
+    assert model.directions.together is not None
+    replace(model, directions=model.directions._replace(together=None)).save(output)
+    train(faces, output, resume=True, device="cpu")
+    again = FaceModel.load(output)
+    assert again.hash() == model.hash()
+    assert again.directions is not None
+    np.testing.assert_array_equal(again.directions.together, model.directions.together)
+    with pytest.raises(UsageError, match="has been trained for 1 epochs already"):
+        train(faces, output, resume=True, device="cpu")
 
 
 def test_weights_carry_the_prior_of_the_train_images(unbroken: TrainResult, faces: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from facevae.storage.upscaler_file import Upscaler as Upscaler
     from facevae.storage.weights import FaceModel as FaceModel
     from facevae.workflows.activations import activations as activations
+    from facevae.workflows.attributes import attributes as attributes
     from facevae.workflows.average import average as average
     from facevae.workflows.demo import demo as demo
     from facevae.workflows.encode import encode as encode
@@ -54,6 +55,7 @@ _HOMES = {
     verb: f"facevae.workflows.{verb}"
     for verb in (
         "activations",
+        "attributes",
         "average",
         "demo",
         "encode",

@@ -12,6 +12,7 @@ import typer
 
 from facevae.cli import (
     activations,
+    attributes,
     average,
     demo,
     encode,
@@ -50,6 +51,7 @@ for _module in (
     sample,
     reconstruct,
     morph,
+    attributes,
     interpolate,
     average,
     neighbours,

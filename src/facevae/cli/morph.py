@@ -19,7 +19,7 @@ from facevae.cli.options import (
     Upscale,
     Weights,
 )
-from facevae.config import DEFAULT_ATTRIBUTE, MORPH_STEPS
+from facevae.config import DEFAULT_ATTRIBUTE, DIRECTIONS, MORPH_STEPS
 
 EXAMPLE = "facevae morph face.jpg --attr Attractive --steps -3,3"
 
@@ -27,19 +27,40 @@ EXAMPLE = "facevae morph face.jpg --attr Attractive --steps -3,3"
 def morph(
     faces: Annotated[list[str], typer.Argument(metavar="FACE", help="Face images; - reads one image from stdin.")],
     attribute: Annotated[
-        str, typer.Option("--attr", "-a", metavar="NAME", help="The attribute to move along.")
-    ] = DEFAULT_ATTRIBUTE,
+        list[str] | None,
+        typer.Option(
+            "--attr",
+            "-a",
+            metavar="NAME",
+            help=f"The attribute to move along, or NAME=X for X times it; may be repeated. Default: {DEFAULT_ATTRIBUTE}.",
+        ),
+    ] = None,
     steps: Annotated[
         str,
         typer.Option(
             "--steps", "-s", metavar="LO,HI", help="A range in whole steps; more numbers are the list itself."
         ),
     ] = MORPH_STEPS,
+    attribute2: Annotated[
+        list[str] | None,
+        typer.Option("--attr2", metavar="NAME", help="As --attr, for a second direction: makes a grid of one face."),
+    ] = None,
+    steps2: Annotated[
+        str | None,
+        typer.Option("--steps2", metavar="LO,HI", help=f"As --steps, for --attr2. Default: {MORPH_STEPS}."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", "-k", metavar="NAMES", help="Attributes to hold still, with commas between them."),
+    ] = None,
+    direction: Annotated[
+        str, typer.Option("--direction", metavar="NAME", help="Of each attribute: mean, logistic or regression.")
+    ] = DIRECTIONS[0],
     output: PictureOutput = None,
     picture_format: PictureFormat = None,
     latents: Annotated[
         Path | None,
-        typer.Option("--latents", metavar="FILE", help="Take the direction from these latents, not from the weights."),
+        typer.Option("--latents", metavar="FILE", help="Take the directions from these latents, not from the weights."),
     ] = None,
     scale: Scale = None,
     upscale: Upscale = None,
@@ -49,7 +70,7 @@ def morph(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Move faces along an attribute: z' = z + n delta, delta being the difference of the class means.
+    """Move faces along attributes: z' = z + n delta, delta being the difference of the class means.
 
     One row a face: the original, then one column for each n. Writes morph.png, or with --format an animation.
     """
@@ -60,9 +81,13 @@ def morph(
     with Reporter(quiet=quiet) as report:
         result = run(
             sources,
-            attribute,
+            attribute or DEFAULT_ATTRIBUTE,
             target,
             steps=steps,
+            attribute2=attribute2 or None,
+            steps2=steps2,
+            keep=keep or (),
+            direction=direction,
             picture_format=picture_format,
             latents=latents,
             scale=scale,
@@ -72,8 +97,4 @@ def morph(
             device=device,
             report=report,
         )
-    emit(
-        [result.path] if result.path else [],
-        {"attribute": result.attribute, "steps": result.steps, "delta_length": result.delta_length},
-        as_json=as_json,
-    )
+    emit([result.path] if result.path else [], result.to_dict(), as_json=as_json)

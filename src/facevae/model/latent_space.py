@@ -15,11 +15,15 @@ Floats = NDArray[np.float32]
 
 
 class AttributeDirections(NamedTuple):
-    """`deltas` (A, latent_dim) float32, and how many images stand behind each class mean: `positive`, `negative` (A,)."""
+    """`deltas` (A, latent_dim) float32, and how many images stand behind each class mean: `positive`, `negative` (A,).
+
+    `together` (A, A) says how many images have both of two attributes; None where that was not counted.
+    """
 
     deltas: Floats
     positive: NDArray[np.int64]
     negative: NDArray[np.int64]
+    together: NDArray[np.int64] | None = None
 
 
 class ClassSums:
@@ -28,6 +32,7 @@ class ClassSums:
     def __init__(self, attributes: int, latent_dim: int) -> None:
         self._sums = np.zeros((2, attributes, latent_dim), dtype=np.float64)
         self._counts = np.zeros((2, attributes), dtype=np.int64)
+        self._together = np.zeros((attributes, attributes), dtype=np.int64)
 
     def add(self, latents: Floats, attributes: NDArray[np.int8]) -> None:
         """Count in latents (B, latent_dim) with attributes (B, A) in {-1, 1}."""
@@ -37,13 +42,14 @@ class ClassSums:
         self._sums[0] += (1.0 - has).T @ latents64
         positive = has.sum(axis=0).astype(np.int64)
         self._counts += np.stack([len(latents) - positive, positive])
+        self._together += (has.T @ has).astype(np.int64)
 
     def directions(self) -> AttributeDirections:
         """Return the differences of the class means; an attribute with an empty class gets a zero direction."""
         means = self._sums / np.maximum(self._counts, 1)[:, :, None]
         empty = (self._counts == 0).any(axis=0)
         deltas = np.where(empty[:, None], 0.0, means[1] - means[0]).astype(np.float32)
-        return AttributeDirections(deltas, positive=self._counts[1], negative=self._counts[0])
+        return AttributeDirections(deltas, self._counts[1], self._counts[0], self._together)
 
 
 def attribute_directions(latents: Floats, attributes: NDArray[np.int8]) -> AttributeDirections:

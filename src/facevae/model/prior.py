@@ -67,6 +67,16 @@ class LatentPrior:
         """D, the number of latent units."""
         return int(self.means.shape[1])
 
+    def covariance(self) -> Doubles:
+        """Return the covariance (D, D) of the whole mixture, float64."""
+        shares, means = self.weights / self.weights.sum(), self.means.astype(np.float64)
+        about = means - shares @ means
+        covariance: Doubles = (about.T * shares) @ about
+        for share, scale_tril in zip(shares, self.scale_trils, strict=True):
+            factor = scale_tril.astype(np.float64)
+            covariance += share * (factor @ factor.T)
+        return covariance
+
     def sample(self, count: int, generator: np.random.Generator, temperature: float = 1.0) -> Floats:
         """Return `count` latents (count, D): m_k + temperature * L_k eps, with k drawn by weight and eps ~ N(0, I)."""
         chosen = generator.choice(self.components, size=count, p=self.weights / self.weights.sum())

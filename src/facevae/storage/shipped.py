@@ -23,7 +23,7 @@ UPSCALERS: dict[UpscalerInputs, str] = {
 }
 """The upscalers by what they learned to enlarge, which is also what names them, as in `--upscaler photographs`."""
 SHA256 = {
-    WEIGHTS: "2b04b92902877dc8aafd6e414b155ff5a4601264cc3561882591eabf87fdbc62",
+    WEIGHTS: "6af3ed6e549e3ad2333250c6758362004b6aff92de5fdd9268c4eab95ee18251",
     JUDGE: "bb457e0da7fcf364178cbed629b70c7c1d2b6a1e59c2da165e32f3dedfed39d8",
     UPSCALERS["photographs"]: "05cb6c8ed36a4ee64c9b606a3f6a1a6f01dcf58d2e600b803b8b5727399c2fb3",
     UPSCALERS["reconstructions"]: "2157a232543028e4786944cacfd9cf488c13d88ce954640317894a82c81be407",

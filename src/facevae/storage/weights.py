@@ -4,7 +4,7 @@ Tensors: the network's, under `vae.`; `attribute_directions` float32 (A, latent_
 attributes; and the fitted prior, where there is one: `prior_weights` (K), `prior_means` (K, D), and `prior_scale_trils`
 (K, D (D + 1) / 2), the lower triangles row by row. The kernels and matrices of the network, and the prior's means and
 triangles, may be in half precision. Metadata, as JSON: `model` (the configuration), `training` (how it was trained),
-`attribute_names` and `attribute_counts` ([with, without] for each).
+`attribute_names`, `attribute_counts` ([with, without] for each) and `attribute_pairs` (A x A: the images that have both).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from facevae.errors import DataError, UsageError
 from facevae.model.device import resolve_device
 from facevae.model.encoder import Floats, Images
 from facevae.model.inference import decode_latents, encode_images
-from facevae.model.latent_space import AttributeDirections
+from facevae.model.latent_space import AttributeDirections, ClassSums
 from facevae.model.prior import LatentPrior, check_prior_name
 from facevae.model.vae import VAE
-from facevae.storage.attributes import find_attribute
+from facevae.storage.directions import NamedDirections
 from facevae.storage.kinds import WEIGHTS
 from facevae.storage.output import check_output
 from facevae.storage.safetensors_file import read_tensors, write_tensors
@@ -127,22 +128,37 @@ class FaceModel:
             raise DataError(f"{self.name} holds no fitted prior: use --prior normal, or other weights.")
         return None if name == "normal" else self.prior
 
-    def direction(self, attribute: str) -> Floats:
+    def direction(self, attribute: str, keep: Sequence[str] = (), kind: str = "mean") -> Floats:
         """Return the direction (latent_dim) of an attribute, named without regard to case and underscores.
 
+        Args:
+            attribute: the attribute.
+            keep: attributes that the direction is to hold still.
+            kind: "mean", the difference of the class means; "regression", what the attribute brings while all others stay; or
+                "logistic", along a linear classifier's normal, for which Fisher's discriminant is taken. See
+                `facevae.model.directions`.
+
         Raises:
-            UsageError: there is no such attribute.
-            DataError: the model has no directions, or the training faces all had the same value of it.
+            UsageError: there is no such attribute or kind, or the attribute is among those to be kept.
+            DataError: the model has no directions, or not what this one takes; or the training faces were all alike in it.
         """
-        index = find_attribute(attribute, self.attribute_names, self.name)
-        if self.directions is None:
+        return self.named_directions().direction(attribute, keep, kind).vector
+
+    def named_directions(self) -> NamedDirections:
+        """Return what the directions of the attributes are computed from.
+
+        Raises:
+            DataError: the model has attributes, but no directions.
+        """
+        if self.directions is None and self.attribute_names:
             raise DataError(
                 f"{self.name} holds no attribute directions yet, as its training was broken off: "
                 "finish it with facevae train --resume, or take them from latents with --latents."
             )
-        delta: Floats = self.directions.deltas[index]
-        check_direction(delta, self.attribute_names[index], self.name)
-        return delta
+        table = self.directions or ClassSums(0, self.latent_dim).directions()
+        prior = self.prior
+        covariance = cache(prior.covariance) if prior is not None else lambda: None
+        return NamedDirections(self.attribute_names, table, self.name, covariance)
 
     def hash(self) -> str:
         """Return the SHA-256 of the network's tensors: equal for equal networks, whatever the metadata."""
@@ -178,6 +194,9 @@ class FaceModel:
             tensors[_DIRECTIONS] = torch.from_numpy(self.directions.deltas)
             counts = np.stack([self.directions.positive, self.directions.negative], axis=1)
             metadata["attribute_counts"] = counts.tolist()
+            if self.directions.together is not None:
+                # Not a tensor: a facevae that does not know it would take the file for damaged.
+                metadata["attribute_pairs"] = self.directions.together.tolist()
         if self.prior is not None:
             tensors |= _prior_tensors(self.prior, half=half)
         write_tensors(path, FORMAT, tensors, metadata)
@@ -263,13 +282,17 @@ def _read_directions(deltas: Tensor | None, metadata: Mapping[str, Any], latent_
     counts: NDArray[np.int64] = np.asarray(metadata["attribute_counts"], dtype=np.int64)
     if tuple(deltas.shape) != (len(names), latent_dim) or counts.shape != (len(names), 2):
         raise ValueError("the attribute directions do not fit their names")
-    return AttributeDirections(deltas.float().numpy(), counts[:, 0], counts[:, 1])
+    together = _read_pairs(metadata.get("attribute_pairs"), counts)
+    return AttributeDirections(deltas.float().numpy(), counts[:, 0], counts[:, 1], together)
 
 
-def check_direction(delta: Floats, attribute: str, where: str) -> None:
-    """Raise a `DataError` for the zero direction of an attribute of which the faces had only one value."""
-    if not np.any(delta):
-        raise DataError(
-            f"{where} knows no direction for {attribute}: its faces all have the same value of it. "
-            "Choose another attribute, or train on faces of both kinds."
-        )
+def _read_pairs(pairs: Any, counts: NDArray[np.int64]) -> NDArray[np.int64] | None:  # noqa: ANN401 - from a file
+    """Return how many images have both of two attributes (A, A), where the file says it; `counts` (A, 2) are of each alone."""
+    if pairs is None:
+        return None
+    together: NDArray[np.int64] = np.asarray(pairs, dtype=np.int64).reshape(len(counts), len(counts))
+    alone = counts[:, 0]
+    impossible = (together < 0) | (together != together.T) | (together > np.minimum.outer(alone, alone))
+    if impossible.any() or (np.diagonal(together) != alone).any() or (counts.sum(axis=1) != counts[0].sum()).any():
+        raise ValueError("the pairs of attributes do not fit their counts")
+    return together

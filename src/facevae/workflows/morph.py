@@ -1,30 +1,37 @@
-"""`morph`: faces moved along an attribute, z' = z + n * delta."""
+"""`morph`: faces moved along attributes, z' = z + n * delta."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facevae.config import DEFAULT_ATTRIBUTE, MORPH_FILE, MORPH_STEPS
-from facevae.errors import DataError, UsageError
-from facevae.figures.animation import animation_bytes
-from facevae.figures.faces import morph_frames, morph_grid
-from facevae.figures.picture import image_bytes
-from facevae.model.latent_space import Floats, attribute_directions, walk
-from facevae.progress import Progress, Report, silent
-from facevae.storage.attributes import find_attribute
-from facevae.storage.latents import Latents
+from facevae.errors import UsageError
+from facevae.model.latent_space import Floats, walk
+from facevae.progress import Notice, Progress, Report, silent
+from facevae.storage.directions import check_kind
 from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
-from facevae.storage.weights import FaceModel, check_direction
+from facevae.storage.weights import FaceModel
 from facevae.workflows.common import as_faces, load_faces, load_model, tile_size
+from facevae.workflows.morph_picture import MorphPicture, Walked
+from facevae.workflows.moving import (
+    Attributes,
+    Movement,
+    WeightedAttribute,
+    find_movement,
+    open_directions,
+    report_stand_in,
+    weighted_attributes,
+)
 from facevae.workflows.picture_format import STRIP, resolve_picture
-from facevae.workflows.upscalers import FaceUpscaling, check_upscale
+from facevae.workflows.side_effects import SideEffect, side_effects, side_effects_in_words
+from facevae.workflows.upscalers import check_upscale
 
 _FRAMES = 25
 _MAX_TILES = 5_000
@@ -33,16 +40,57 @@ _MAX_STEPS = 1_000
 
 @dataclass(frozen=True)
 class MorphResult:
-    """What `morph` made: the picture (None for a stream), the steps, and the morphs (N, K, S, S, 3) uint8.
+    """What `morph` made.
 
-    `delta_length` is the Euclidean length of the attribute's direction.
+    Attributes:
+        path: the picture, None for a stream.
+        movement: what was added for n = 1.
+        steps: every n; of an animation, those it goes between.
+        morphs: uint8 (N, K, S, S, 3), a row for each face; of a grid (K2, K, S, S, 3), a row for each of `steps2`.
+        side_effects: what n = 1 changes with and without `keep`, see `SideEffect`; None without `keep`, for faces that the judge
+            does not take, and for attributes that it does not know.
+        movement2: of a grid, what was added for a step down; else None.
+        steps2: of a grid, every step down.
+        side_effects2: as `side_effects`, of `movement2`.
     """
 
     path: Path | None
-    attribute: str
+    movement: Movement
     steps: tuple[float, ...]
-    delta_length: float
     morphs: NDArray[np.uint8]
+    side_effects: tuple[SideEffect, ...] | None = None
+    movement2: Movement | None = None
+    steps2: tuple[float, ...] = ()
+    side_effects2: tuple[SideEffect, ...] | None = None
+
+    @property
+    def attribute(self) -> str:
+        """The attribute moved along, or the sum of several in words."""
+        return self.movement.label
+
+    @property
+    def delta_length(self) -> float:
+        """The Euclidean length of what is added for n = 1."""
+        return self.movement.length
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was done as plain dictionaries, lists and numbers, for JSON."""
+        found = _plain(self.movement, self.steps, self.side_effects)
+        if self.movement2 is not None:
+            found["second"] = _plain(self.movement2, self.steps2, self.side_effects2)
+        return found
+
+
+def _plain(movement: Movement, steps: Sequence[float], side_effects: Sequence[SideEffect] | None) -> dict[str, Any]:
+    return {
+        "attribute": movement.label,
+        "attributes": [attribute._asdict() for attribute in movement.attributes],
+        "direction": movement.direction,
+        "kept": list(movement.kept),
+        "steps": list(steps),
+        "delta_length": movement.length,
+        "side_effects": [asdict(effect) for effect in side_effects] if side_effects is not None else None,
+    }
 
 
 def parse_steps(text: str) -> tuple[float, ...]:
@@ -73,10 +121,14 @@ def parse_steps(text: str) -> tuple[float, ...]:
 
 def morph(
     faces: Sequence[StrPath | bytes] | StrPath | bytes,
-    attribute: str = DEFAULT_ATTRIBUTE,
+    attribute: Attributes = DEFAULT_ATTRIBUTE,
     output: StrPath | BinaryIO | None = None,
     *,
     steps: str | Sequence[float] = MORPH_STEPS,
+    attribute2: Attributes | None = None,
+    steps2: str | Sequence[float] | None = None,
+    keep: str | Sequence[str] = (),
+    direction: str = "mean",
     picture_format: str | None = None,
     latents: StrPath | None = None,
     scale: int | None = None,
@@ -86,16 +138,22 @@ def morph(
     device: str = "auto",
     report: Report = silent,
 ) -> MorphResult:
-    """Draw each face and, beside it, its decoded latent moved along the attribute by each step.
+    """Draw each face and, beside it, its decoded latent moved along attributes by each step.
 
     Args:
         faces: image files, or the bytes of images.
-        attribute: an attribute name, without regard to case, and to spaces against underscores.
+        attribute: an attribute, or several with their weights, see `Attributes`; names without regard to case, and to spaces
+            against underscores.
         output: the picture (by default `morph.png`, or with the suffix of the format), or a binary stream.
         steps: see `parse_steps`; or the multipliers themselves.
+        attribute2: what to move one face along in a second direction: a grid, with a row for each of `steps2`.
+        steps2: the multipliers of the second direction, by default as `steps`.
+        keep: attributes to hold still: "Male,Young" or a list of names.
+        direction: "mean", the difference of the class means; "logistic", along the normal of a linear classifier; or
+            "regression", what an attribute brings while all the others stay. See `facevae.model.directions`.
         picture_format: "png" for a strip, "gif", "webp", "apng" or "mp4" for an animation; by default what the output's suffix
             says.
-        latents: take the direction from this `latents.h5` instead of the weights file.
+        latents: take the directions from this `latents.h5` instead of the weights file.
         scale: how many times to enlarge a face, by default to about 96 pixels.
         upscale: enlarge faces 2, 3 or 4 times with VDSR, in place of `scale`.
         upscaler: what enlarges decoded faces: a file, by default the workspace's `upscaler-reconstructions.safetensors`, or
@@ -113,59 +171,87 @@ def morph(
     if not sources:
         raise UsageError("There is no face to morph: name at least one image file.")
     check_upscale(upscale, upscaler, scale)
-    multipliers = parse_steps(steps) if isinstance(steps, str) else tuple(float(step) for step in steps)
-    if not multipliers or not all(math.isfinite(step) for step in multipliers):
-        raise UsageError(f"Cannot morph by the steps {list(multipliers)}: give at least one finite number.")
+    check_kind(direction)
+    axes = [_Axis.of(attribute, steps)]
+    if attribute2 is not None:
+        axes.append(_Axis.of(attribute2, MORPH_STEPS if steps2 is None else steps2))
+    elif steps2 is not None:
+        raise UsageError("--steps2 goes with a second attribute: name one with --attr2.")
     target, picture_format = resolve_picture(
         as_output(output) if output is not None else None, picture_format, MORPH_FILE
     )
-    if len(sources) * len(multipliers) > _MAX_TILES:
-        raise UsageError(
-            f"{len(sources)} faces at {len(multipliers)} steps do not fit into one picture: name fewer, or fewer steps."
-        )
+    _check_extent(len(sources), axes, picture_format)
     check_output(target, inputs=[face for face in sources if isinstance(face, Path)])
     model = load_model(weights, device, report)
-    name, delta = _direction(model, attribute, Path(latents) if latents is not None else None)
-    of_decoded = FaceUpscaling.load(upscale, upscaler, "reconstructions", device, report)
+    with open_directions(model, Path(latents) if latents is not None else None) as directions:
+        report_stand_in(directions, direction, report)
+        movements = [find_movement(directions, axis.attributes, keep, direction, report) for axis in axes]
+    side = tile_size(model.image_size, upscale or scale)
+    picture = MorphPicture.load(picture_format, side, upscale, upscaler, device, report)
     inputs = load_faces(sources, model.image_size)
     mean, _ = model.encode(inputs.images)
-    side = tile_size(model.image_size, upscale or scale)
-    length = float(np.linalg.norm(delta))
+    effects = [_side_effects(model, mean, movement, report) for movement in movements]
+    walked = [Walked(movement, axis.steps) for movement, axis in zip(movements, axes, strict=True)]
     if picture_format != STRIP:
-        places = tuple(np.linspace(min(multipliers), max(multipliers), _FRAMES).tolist())
-        morphs = _decode_walk(model, mean, delta, places, report)
-        data = animation_bytes(morph_frames(of_decoded.all(morphs), places, name, side), picture_format)
-    else:
-        of_inputs = FaceUpscaling.load(upscale, None, "photographs", device, report)
-        morphs = _decode_walk(model, mean, delta, multipliers, report)
-        originals, shown = of_inputs.all(inputs.images), of_decoded.all(morphs)
-        picture = morph_grid(originals, shown, multipliers, inputs.names, name, length, side)
-        data = image_bytes(picture, output_name(target))
-    write_bytes(target, data)
-    return MorphResult(target if isinstance(target, Path) else None, name, multipliers, length, morphs)
+        ends = min(axes[0].steps), max(axes[0].steps)
+        walked = [Walked(movements[0], tuple(np.linspace(*ends, _FRAMES).tolist()))]
+    morphs = _decode_walks(model, mean, walked, report)
+    write_bytes(target, picture.drawn(inputs, morphs, walked, output_name(target)))
+    result = MorphResult(
+        target if isinstance(target, Path) else None, movements[0], axes[0].steps, morphs, side_effects=effects[0]
+    )
+    if len(axes) == 1:
+        return result
+    return replace(result, movement2=movements[1], steps2=axes[1].steps, side_effects2=effects[1])
 
 
-def _direction(model: FaceModel, attribute: str, latents: Path | None) -> tuple[str, Floats]:
-    """Return the attribute's proper name and its direction, from the weights or from latents that they made."""
-    if latents is None:
-        delta = model.direction(attribute)
-        return model.attribute_names[find_attribute(attribute, model.attribute_names, model.name)], delta
-    with Latents(latents) as opened:
-        opened.check_made_by(model.hash(), model.name)
-        index = find_attribute(attribute, opened.attribute_names, str(latents))
-        if opened.attributes is None:
-            raise DataError(f"{latents} holds no attributes: encode faces that have them.")
-        delta = attribute_directions(opened.mean(), opened.attributes[:, index : index + 1]).deltas[0]
-        check_direction(delta, opened.attribute_names[index], str(latents))
-        return opened.attribute_names[index], delta
+class _Axis(NamedTuple):
+    """What was asked for in one direction."""
+
+    attributes: list[WeightedAttribute]
+    steps: tuple[float, ...]
+
+    @classmethod
+    def of(cls, attributes: Attributes, steps: str | Sequence[float]) -> _Axis:
+        multipliers = parse_steps(steps) if isinstance(steps, str) else tuple(float(step) for step in steps)
+        if not multipliers or not all(math.isfinite(step) for step in multipliers):
+            raise UsageError(f"Cannot morph by the steps {list(multipliers)}: give at least one finite number.")
+        return cls(weighted_attributes(attributes), multipliers)
 
 
-def _decode_walk(
-    model: FaceModel, mean: Floats, delta: Floats, steps: Sequence[float], report: Report
-) -> NDArray[np.uint8]:
-    moved = walk(mean, delta, np.asarray(steps, dtype=np.float32))
-    rows = []
+def _check_extent(faces: int, axes: Sequence[_Axis], picture_format: str) -> None:
+    """Raise a `UsageError` for more than a picture holds."""
+    counts = [len(axis.steps) for axis in axes]
+    if len(axes) == 2:
+        if faces > 1:
+            raise UsageError(
+                f"A grid of two directions is of one face, not of {faces}: name one, or leave --attr2 out."
+            )
+        if picture_format != STRIP:
+            raise UsageError(f"A grid of two directions is a still picture: leave --attr2 out for a {picture_format}.")
+        if math.prod(counts) > _MAX_TILES:
+            raise UsageError(f"{counts[0]} by {counts[1]} steps do not fit into one picture: take fewer.")
+    elif faces * counts[0] > _MAX_TILES:
+        raise UsageError(f"{faces} faces at {counts[0]} steps do not fit into one picture: name fewer, or fewer steps.")
+
+
+def _side_effects(
+    model: FaceModel, latents: Floats, movement: Movement, report: Report
+) -> tuple[SideEffect, ...] | None:
+    """Have what `keep` is worth measured, and told."""
+    effects = side_effects(model, latents, movement) if movement.kept else None
+    if effects is not None:
+        report(Notice(side_effects_in_words(effects, movement)))
+    return effects
+
+
+def _decode_walks(model: FaceModel, mean: Floats, walked: Sequence[Walked], report: Report) -> NDArray[np.uint8]:
+    """Return the faces at `mean` (N, D) moved by each step of the first direction; a second makes rows of one face."""
+    if len(walked) == 2:
+        mean = walk(mean, walked[1].movement.delta, np.asarray(walked[1].steps, dtype=np.float32))[0]
+    moved = walk(mean, walked[0].movement.delta, np.asarray(walked[0].steps, dtype=np.float32))
+    rows, unit = [], "faces" if len(walked) == 1 else "rows"
     for number, latents in enumerate(moved, start=1):
         rows.append(model.decode(latents))
-        report(Progress("morph", number, len(moved), "faces"))
+        report(Progress("morph", number, len(moved), unit))
     return np.stack(rows)

@@ -209,7 +209,9 @@ class TrainingRun:
             return False
         with suppress(DataError):
             model = FaceModel.load(self._files.weights)
-            directed = model.directions is not None or self._faces.attributes is None
+            # An older facevae did not count which attributes go together.
+            table = model.directions
+            directed = self._faces.attributes is None or (table is not None and table.together is not None)
             whole = directed and (model.prior is not None or model.latent_dim > MOST_UNITS)
             if whole and self._files.plot.exists() and model.hash() == FaceModel(self._network()).hash():
                 raise self._nothing_left()
