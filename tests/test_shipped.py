@@ -62,6 +62,19 @@ def test_the_shipped_model_is_the_reference_network_with_all_directions_and_a_pr
     assert len(model.attribute_names) == 40
     assert all(model.direction(name).any() for name in model.attribute_names)
     assert model.training["split"] == "train"
+    assert model.hash().startswith("b70308224ce2")  # as docs/weights.md says
+
+
+def test_the_shipped_model_says_which_attributes_go_together() -> None:
+    model = FaceModel.load(shipped.shipped_weights())
+    assert model.directions is not None
+    assert model.directions.together is not None
+    np.testing.assert_array_equal(model.directions.together.diagonal(), model.directions.positive)
+    correlations = model.named_directions().correlations()
+    assert correlations is not None
+    row = correlations[model.attribute_names.index("Heavy_Makeup")]
+    assert row[model.attribute_names.index("Wearing_Lipstick")] > 0.7
+    assert row[model.attribute_names.index("Male")] < -0.6
 
 
 def test_the_folder_says_what_the_weights_may_be_used_for() -> None:
