@@ -24,7 +24,7 @@ from facevae.model.alignment import (
     fit_similarity,
     to_frame,
 )
-from facevae.model.warping import resized, warped
+from facevae.model.warping import resized_picture, warped
 
 MIRRORED = [1, 0, 2, 4, 3]
 
@@ -261,12 +261,12 @@ def test_pictures_that_may_not_be_written_to_are_read_and_left_alone() -> None:
     before = image.copy()
     image.flags.writeable = False
     warped(image, Similarity.of(scale=0.5), 32, 32)
-    assert resized(image, 16, 16).shape == (16, 16, 3)
+    assert resized_picture(image, 16, 16).shape == (16, 16, 3)
     assert np.array_equal(image, before)
 
 
 def test_resized_is_pillows_bilinear() -> None:
     image = np.random.default_rng(0).integers(0, 256, (109, 89, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR))
-    assert np.abs(resized(image, 32, 32).astype(int) - expected).max() <= 1
-    assert resized(image, 109, 89) is image
+    assert np.abs(resized_picture(image, 32, 32).astype(int) - expected).max() <= 1
+    assert resized_picture(image, 109, 89) is image

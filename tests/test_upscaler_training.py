@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from facevae.config import UPSCALE_FACTORS, UpscalerConfig, UpscalerTrainConfig
+from facevae.model.resampling import Filter
 from facevae.model.schedule import learning_rate_at
 from facevae.model.upscaler_training import (
     Gain,
@@ -30,7 +31,7 @@ from facevae.model.upscaler_training import (
     new_optimizer,
     new_upscaler,
 )
-from facevae.model.vdsr import VDSR, Filter, luma_of
+from facevae.model.vdsr import VDSR, luma_of
 from support import drawn_faces, random_images, same_state
 
 CPU = torch.device("cpu")

@@ -17,8 +17,9 @@ from facevae.config import UPSCALE_FACTORS, UpscalerConfig
 from facevae.errors import UsageError
 from facevae.model import upscaling
 from facevae.model.inference import to_tensor
+from facevae.model.resampling import resized
 from facevae.model.upscaling import count_tiles, upscale_images
-from facevae.model.vdsr import VDSR, luma_of, receptive_radius, resized
+from facevae.model.vdsr import VDSR, luma_of, receptive_radius
 from helpers import tiny_upscaler
 
 CPU = torch.device("cpu")

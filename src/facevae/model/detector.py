@@ -27,7 +27,8 @@ from facevae.model.mtcnn import (
     WindowNetwork,
     normalised,
 )
-from facevae.model.warping import as_tensor, resized
+from facevae.model.resampling import resized
+from facevae.model.warping import as_tensor, resized_picture
 
 SMALLEST_PART = 20
 SMALLEST_PIXELS = 20
@@ -95,13 +96,7 @@ def detect(networks: FaceNetworks, image: NDArray[np.uint8]) -> list[Detection]:
 def _reduced(image: NDArray[np.uint8], factor: float) -> Tensor:
     """Return a picture uint8 (H, W, 3) reduced by a factor of at most 1, as float32 (1, 3, h, w), values 0 to 255."""
     height, width = (max(round(side * factor), 1) for side in image.shape[:2])
-    return as_tensor(resized(image, height, width)).float()
-
-
-def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    if picture.shape[-2:] == size:
-        return picture
-    return functional.interpolate(picture, size=size, mode="bilinear", antialias=True, align_corners=False)
+    return as_tensor(resized_picture(image, height, width)).float()
 
 
 def _propose(network: ProposalNetwork, picture: Tensor, smallest: float) -> Tensor:
@@ -113,7 +108,7 @@ def _propose(network: ProposalNetwork, picture: Tensor, smallest: float) -> Tens
         size = round(height * factor), round(width * factor)
         if min(size) < PROPOSAL_SIDE:
             break
-        level = _resized(level, size)
+        level = resized(level, *size, "bilinear")
         score, shift = network(normalised(level))
         places, score, shift = _above(score, shift, _THRESHOLDS[0])
         windows = _windows(places) * torch.tensor([width / size[1], height / size[0]]).repeat(2)
@@ -177,7 +172,8 @@ def crops(picture: Tensor, windows: Tensor, side: int) -> Tensor:
     for index, (left, top, right, bottom) in enumerate(windows.int().tolist()):
         inside = picture[..., max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
         beyond = max(-left, 0), max(right - width, 0), max(-top, 0), max(bottom - height, 0)
-        found[index] = _resized(functional.pad(inside, beyond) if any(beyond) else inside, (side, side))[0]
+        whole = functional.pad(inside, beyond) if any(beyond) else inside
+        found[index] = resized(whole, side, side, "bilinear")[0]
     return found
 
 

@@ -25,7 +25,7 @@ from facevae.model.alignment import (
 )
 from facevae.model.detector import Detection, detect, look, on_windows, surest
 from facevae.model.mtcnn import FaceNetworks, WindowNetwork
-from facevae.model.warping import as_tensor, resized, warped
+from facevae.model.warping import as_tensor, resized_picture, warped
 
 _MIRRORED = (1, 0, 2, 4, 3)
 """Which landmark each of the five is in a mirror."""
@@ -123,7 +123,7 @@ def is_celeba_frame(networks: FaceNetworks, image: NDArray[np.uint8]) -> bool:
         return True
     if not square and abs(width * FRAME_HEIGHT / (height * FRAME_WIDTH) - 1) > _PROPORTION:
         return False
-    faces = locate_faces(networks, resized(image, FRAME_HEIGHT, FRAME_WIDTH))
+    faces = locate_faces(networks, resized_picture(image, FRAME_HEIGHT, FRAME_WIDTH))
     if square:
         return any(_is_squashed(face) for face in faces)
     return any(_eyes_miss(face.to_frame) < _MISS for face in faces)

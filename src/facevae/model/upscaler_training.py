@@ -21,9 +21,10 @@ from facevae.config import UPSCALE_FACTOR, UpscalerConfig, UpscalerTrainConfig
 from facevae.model.inference import to_tensor
 from facevae.model.muon import Muon
 from facevae.model.precision import resolve_precision
+from facevae.model.resampling import Filter, resized
 from facevae.model.schedule import learning_rate_at
 from facevae.model.training import seeded_generator
-from facevae.model.vdsr import VDSR, Filter, luma_of, resized
+from facevae.model.vdsr import VDSR, luma_of
 from facevae.model.workers import Workers
 
 _BLOCK = 4

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facevae.model.inference import to_images, to_tensor
-from facevae.model.vdsr import VDSR, luma_of, receptive_radius, resized
+from facevae.model.resampling import resized
+from facevae.model.vdsr import VDSR, luma_of, receptive_radius
 from facevae.model.workers import Workers
 
 Images = NDArray[np.uint8]

@@ -1,5 +1,5 @@
 """VDSR, the very deep super-resolution network (Kim, Lee & Lee, *Accurate Image Super-Resolution Using Very Deep Convolutional
-Networks*, 2016), and the enlargements and reductions that go with it.
+Networks*, 2016).
 
 The network sees an image that was enlarged bicubically and says what it lacks (section 3.1): 20 convolutions of 3x3 with 64
 channels and ReLU between them, zero-padded, so that every layer has the size of the image (section 3.3). It works on the luma
@@ -11,15 +11,12 @@ is taken of the result, and the network's residual is added to all three.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from facevae.config import UpscalerConfig
-
-Filter = Literal["bicubic", "bilinear"]
 
 LUMA = (0.299, 0.587, 0.114)
 """Of red, green and blue (Rec. ITU-R BT.601), full range, as in JPEG and in Pillow's mode "YCbCr"."""
@@ -84,10 +81,3 @@ def luma_of(images: Tensor) -> Tensor:
     """Return the luma (B, 1, H, W) of RGB images (B, 3, H, W)."""
     red, green, blue = LUMA
     return images[:, :1] * red + images[:, 1:2] * green + images[:, 2:] * blue
-
-
-def resized(images: Tensor, height: int, width: int, filter_name: Filter = "bicubic") -> Tensor:
-    """Return images (B, C, H, W) at another size, as Pillow resizes: antialiased where it reduces, a = -1/2 in the cubic."""
-    if images.shape[-2:] == (height, width):
-        return images
-    return functional.interpolate(images, size=(height, width), mode=filter_name, antialias=True, align_corners=False)

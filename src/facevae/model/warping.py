@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 from torch import Tensor
-from torch.nn import functional
 
 from facevae.model.alignment import Similarity
+from facevae.model.resampling import Filter, resized
 
 _MARGIN = 12
 """Pixels around the part that is seen: a cubic spline's weights fall to less than a millionth within them."""
@@ -25,16 +25,13 @@ def as_tensor(image: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None]
 
 
-def resized(
-    image: NDArray[np.uint8], height: int, width: int, filter_name: Literal["bilinear", "bicubic"] = "bilinear"
+def resized_picture(
+    image: NDArray[np.uint8], height: int, width: int, filter_name: Filter = "bilinear"
 ) -> NDArray[np.uint8]:
     """Return a picture, uint8 (H, W, 3), at another size, antialiased: by default with the filter that `prepare` uses."""
     if image.shape[:2] == (height, width):
         return image
-    pixels = functional.interpolate(
-        as_tensor(image), size=(height, width), mode=filter_name, antialias=True, align_corners=False
-    )
-    return pixels[0].permute(1, 2, 0).contiguous().numpy()
+    return resized(as_tensor(image), height, width, filter_name)[0].permute(1, 2, 0).contiguous().numpy()
 
 
 def warped(
@@ -65,7 +62,7 @@ def warped(
     turn, shift = back[:, :2] * sides[:, None], (back[:, 2] - first) * sides
     # SciPy counts pixels from the centre of the first one, rows before columns.
     shift += turn @ [0.5, 0.5] - 0.5
-    pixels = resized(part, rows, columns, "bicubic")
+    pixels = resized_picture(part, rows, columns, "bicubic")
     canvas = np.empty((height, width, 3), dtype=np.uint8)
     for channel in range(3):
         colour = pixels[..., channel].astype(np.float32)

@@ -21,7 +21,7 @@ from facevae.config import (
 )
 from facevae.errors import DataError, MismatchError, UsageError, did_you_mean
 from facevae.model.device import resolve_device
-from facevae.progress import Notice, Report, silent
+from facevae.progress import Report, silent
 from facevae.storage.checkpoint import Checkpoint, load_checkpoint
 from facevae.storage.faces import Faces
 from facevae.storage.history import HistoryPoint
@@ -34,6 +34,7 @@ from facevae.workflows.duration import parse_duration
 from facevae.workflows.interruption import deferred_interruption
 from facevae.workflows.launch import leads, local_device, meet, process_count
 from facevae.workflows.training_log import open_logs
+from facevae.workflows.training_options import check_repeated, given, set_aside
 from facevae.workflows.training_outputs import last_point
 from facevae.workflows.training_run import Stopped, TrainingRun
 
@@ -147,7 +148,7 @@ def train(
     target = resolve_device(device)
     count = process_count(processes, target)
     target = local_device(target, count)
-    how = _given(
+    how = given(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -163,7 +164,7 @@ def train(
         patience=patience,
         precision=precision,
     )
-    shape = _given(latent_dim=latent_dim, channels=channels)
+    shape = given(latent_dim=latent_dim, channels=channels)
     base = _recipe(recipe)
     with Faces(faces) as opened:
         if resume:
@@ -193,7 +194,7 @@ def train(
                 deferred_interruption() as interruption,
             ):
                 if not checkpoint and ranks.leads:
-                    _set_aside(files, report)
+                    set_aside(files, report)
                 if not only_finish:
                     run.train(interruption, logs, max_seconds)
                 run.finish(interruption, logs)
@@ -250,21 +251,10 @@ def _checked_logs(
     return log, tensorboard
 
 
-def _set_aside(files: TrainFiles, report: Report) -> None:
-    kept = files.set_aside()
-    if kept:
-        report(Notice(f"The earlier training is kept as {kept.weights} (and the files beside it)."))
-
-
 _GIVEN_BESIDE = ("batch_size", "learning_rate")
 
 _MAY_CHANGE = ("epochs", "learning_rate", "patience", "precision")
 """What a resumed training may be asked for anew."""
-
-
-def _given(**options: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return the options that were given, that is, are not None."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _find_checkpoint(files: TrainFiles, faces: Faces, options: dict[str, Any]) -> Checkpoint:
@@ -280,10 +270,5 @@ def _find_checkpoint(files: TrainFiles, faces: Faces, options: dict[str, Any]) -
         )
     train = checkpoint.train
     had = {**train.to_dict(), "warmup": train.warmup_epochs, **checkpoint.model.to_dict()}
-    for name, value in options.items():
-        if name not in _MAY_CHANGE and value != had[name]:
-            raise UsageError(
-                f"{files.checkpoint} was trained with {name.replace('_', ' ')} {had[name]}, not {value}: resume without "
-                "that option, or start a new training without --resume."
-            )
+    check_repeated(files.checkpoint, options, had, _MAY_CHANGE)
     return checkpoint

@@ -42,6 +42,7 @@ from facevae.version import __version__
 from facevae.workflows.common import load_model
 from facevae.workflows.duration import describe_duration, parse_duration
 from facevae.workflows.interruption import Interruption, deferred_interruption
+from facevae.workflows.training_options import check_repeated, given, set_aside, trained_already
 from facevae.workflows.upscaler_data import upscaler_data
 
 LEAST_GAIN = 0.05
@@ -128,18 +129,17 @@ def train_upscaler(
         raise UsageError(f"Cannot write weights to {files.weights}: their name must end in .safetensors.")
     max_seconds = parse_duration(max_time) if max_time is not None else math.inf
     place = resolve_device(device)
-    given: dict[str, Any] = {
-        "inputs": inputs,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "patch_size": patch_size,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "precision": precision,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    checkpoint = _find_checkpoint(files, given) if resume else None
-    config = replace(checkpoint.train if checkpoint else UpscalerTrainConfig(), **given)
+    how = given(
+        inputs=inputs,
+        epochs=epochs,
+        batch_size=batch_size,
+        patch_size=patch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        precision=precision,
+    )
+    checkpoint = _find_checkpoint(files, how) if resume else None
+    config = replace(checkpoint.train if checkpoint else UpscalerTrainConfig(), **how)
     resolve_precision(config.precision, place)
     if weights is not None and config.inputs != "reconstructions":
         raise UsageError("Photographs need no weights: leave --weights out, or add --inputs reconstructions.")
@@ -152,9 +152,8 @@ def train_upscaler(
         model = load_model(weights, device, report) if config.inputs == "reconstructions" else None
         run = _Run(files, opened, model, config, place, checkpoint, report)
         with deferred_interruption() as interruption:
-            kept = files.set_aside() if checkpoint is None else None
-            if kept:
-                report(Notice(f"The earlier training is kept as {kept.weights} (and the files beside it)."))
+            if checkpoint is None:
+                set_aside(files, report)
             stopped = run.train(interruption, max_seconds)
             run.finish()
     last = run.last("valid")
@@ -173,26 +172,17 @@ def _default_output(inputs: str | None) -> Path:
     return RECONSTRUCTIONS_UPSCALER_FILE if inputs == "reconstructions" else UPSCALER_FILE
 
 
-def _find_checkpoint(files: TrainFiles, given: dict[str, Any]) -> UpscalerCheckpoint:
+def _find_checkpoint(files: TrainFiles, options: dict[str, Any]) -> UpscalerCheckpoint:
     if not files.checkpoint.exists():
         raise DataError(
             f"There is no {files.checkpoint} to resume from: start the training with facevae train-upscaler, "
             "without --resume."
         )
     checkpoint = load_upscaler_checkpoint(files.checkpoint)
-    had = checkpoint.train.to_dict()
-    for name, value in given.items():
-        if name not in _MAY_CHANGE and value != had[name]:
-            raise UsageError(
-                f"{files.checkpoint} was trained with {name.replace('_', ' ')} {had[name]}, not {value}: resume without "
-                "that option, or start a new training without --resume."
-            )
-    wanted = given.get("epochs", checkpoint.train.epochs)
+    check_repeated(files.checkpoint, options, checkpoint.train.to_dict(), _MAY_CHANGE)
+    wanted = options.get("epochs", checkpoint.train.epochs)
     if checkpoint.epoch >= wanted and _is_whole(files, checkpoint):
-        raise UsageError(
-            f"{files.checkpoint} has been trained for {checkpoint.epoch} epochs already: "
-            f"ask for more with --epochs, such as --epochs {checkpoint.epoch + 10}."
-        )
+        raise trained_already(files.checkpoint, checkpoint.epoch)
     return checkpoint
 
 

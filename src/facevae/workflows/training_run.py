@@ -30,6 +30,7 @@ from facevae.workflows.duration import describe_duration
 from facevae.workflows.interruption import Interruption
 from facevae.workflows.patience import best_valid, epochs_without_progress, is_stalled
 from facevae.workflows.training_log import TrainingLogs
+from facevae.workflows.training_options import trained_already
 from facevae.workflows.training_outputs import (
     LatentStatistics,
     describe_point,
@@ -228,10 +229,7 @@ class TrainingRun:
     def _nothing_left(self) -> UsageError:
         checkpoint, epoch = self._files.checkpoint, self._trainer.epoch
         if self._why_ended() == "done":
-            return UsageError(
-                f"{checkpoint} has been trained for {epoch} epochs already: "
-                f"ask for more with --epochs, such as --epochs {epoch + 10}."
-            )
+            return trained_already(checkpoint, epoch)
         waited = epochs_without_progress(self.history)
         return UsageError(
             f"{checkpoint} ends at epoch {epoch}, {waited} after the lowest loss on valid, with a patience of "

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from facevae.config import UPSCALE_FACTOR, UPSCALE_FACTORS, UPSCALER_FACES_SIZE, UpscalerInputs
 from facevae.errors import DataError, MismatchError
 from facevae.model.inference import to_images, to_tensor
+from facevae.model.resampling import resized
 from facevae.model.upscaler_training import Pairs, PhotographPairs, ReconstructionPairs
-from facevae.model.vdsr import resized
 from facevae.progress import Notice, Progress, Report
 from facevae.storage.faces import Faces
 from facevae.storage.weights import FaceModel
