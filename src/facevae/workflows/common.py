@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facevae.config import PICTURE_SCALE, WEIGHTS_FILE, ModelConfig
 from facevae.errors import DataError, MismatchError, UsageError
 from facevae.model.device import resolve_device
-from facevae.progress import Notice, Report
+from facevae.progress import Notice, Progress, Report
 from facevae.storage.faces import Faces
 from facevae.storage.images import load_face
 from facevae.storage.output import StrPath
@@ -133,6 +133,17 @@ def load_batches(
             images, names = [], []
     if images:
         yield NamedImages(np.stack(images), names)
+
+
+def decode_rows(
+    model: FaceModel, latents: NDArray[np.float32], stage: str, unit: str, report: Report
+) -> NDArray[np.uint8]:
+    """Return what latents (R, K, latent_dim) decode to, (R, K, S, S, 3), reporting each row."""
+    rows = []
+    for number, row in enumerate(latents, start=1):
+        rows.append(model.decode(row))
+        report(Progress(stage, number, len(latents), unit))
+    return np.stack(rows)
 
 
 def tile_size(size: int, scale: int | None) -> int:

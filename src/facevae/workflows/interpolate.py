@@ -18,10 +18,9 @@ from facevae.figures.interpolation import interpolation_frames, interpolation_gr
 from facevae.figures.picture import image_bytes
 from facevae.model.interpolation import Floats, linear
 from facevae.model.interpolation import spherical as great_circle
-from facevae.progress import Progress, Report, silent
+from facevae.progress import Report, silent
 from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
-from facevae.storage.weights import FaceModel
-from facevae.workflows.common import as_faces, load_faces, load_model, tile_size
+from facevae.workflows.common import as_faces, decode_rows, load_faces, load_model, tile_size
 from facevae.workflows.picture_format import STRIP, resolve_picture
 from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
@@ -103,7 +102,7 @@ def interpolate(
     mean, _ = model.encode(inputs.images)
     way = great_circle if spherical else linear
     latents = np.stack([way(first, second, np.asarray(places, dtype=np.float32)) for first, second in pairwise(mean)])
-    decoded = _decode(model, latents, report)
+    decoded = decode_rows(model, latents, "interpolate", "pairs", report)
     originals, shown = of_inputs.all(inputs.images), of_decoded.all(decoded)
     side = tile_size(model.image_size, upscale or scale)
     if picture_format == STRIP:
@@ -131,11 +130,3 @@ def _places(steps: int | None, picture_format: str, pairs: int) -> tuple[float, 
             f"{pairs + 1} faces with {steps} steps between them do not fit into one picture: name fewer, or fewer steps."
         )
     return tuple((np.arange(steps) / (steps - 1)).tolist())
-
-
-def _decode(model: FaceModel, latents: Floats, report: Report) -> NDArray[np.uint8]:
-    rows = []
-    for number, row in enumerate(latents, start=1):
-        rows.append(model.decode(row))
-        report(Progress("interpolate", number, len(latents), "pairs"))
-    return np.stack(rows)

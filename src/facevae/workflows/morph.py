@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from facevae.config import DEFAULT_ATTRIBUTE, MORPH_FILE, MORPH_STEPS
 from facevae.errors import UsageError
 from facevae.model.latent_space import Floats, walk
-from facevae.progress import Notice, Progress, Report, silent
+from facevae.progress import Notice, Report, silent
 from facevae.storage.directions import check_kind
 from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
 from facevae.storage.weights import FaceModel
-from facevae.workflows.common import as_faces, load_faces, load_model, tile_size
+from facevae.workflows.common import as_faces, decode_rows, load_faces, load_model, tile_size
 from facevae.workflows.morph_picture import MorphPicture, Walked
 from facevae.workflows.moving import (
     Attributes,
@@ -250,8 +250,4 @@ def _decode_walks(model: FaceModel, mean: Floats, walked: Sequence[Walked], repo
     if len(walked) == 2:
         mean = walk(mean, walked[1].movement.delta, np.asarray(walked[1].steps, dtype=np.float32))[0]
     moved = walk(mean, walked[0].movement.delta, np.asarray(walked[0].steps, dtype=np.float32))
-    rows, unit = [], "faces" if len(walked) == 1 else "rows"
-    for number, latents in enumerate(moved, start=1):
-        rows.append(model.decode(latents))
-        report(Progress("morph", number, len(moved), unit))
-    return np.stack(rows)
+    return decode_rows(model, moved, "morph", "faces" if len(walked) == 1 else "rows", report)
