@@ -2,15 +2,17 @@
 
 Frames of CelebA are turned, scaled and laid into larger pictures, which are never written, so that it is known where the frame
 is. Measured are the faces found, and by how much the eyes of the frame, (69, 111) and (108, 111), miss their places after
-alignment, in percent of the distance of the eyes: for the first and the closer look and three ways to fit, and for OpenCV's
-cascades where `cv2` (4.x) can be imported. Backgrounds are noise, gradients, and the photographs of scikit-learn and, where it
-is installed, scikit-image. Every second frame is used; --measure prints, from the others, the constants of `model/alignment.py`.
+alignment, in percent of the distance of the eyes: for the first and the closer look and three ways to fit, with the frame network
+after them, by the scale of the frame too, and for OpenCV's cascades where `cv2` (4.x) can be imported. Backgrounds are noise,
+gradients, and the photographs of scikit-learn and, where it is installed, scikit-image. Every second frame is used, from the
+second on; from the others are the constants of `model/alignment.py`, which --measure prints, and the frame network.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -43,6 +45,7 @@ Points = NDArray[np.float64]
 
 EYE_DISTANCE = float(np.linalg.norm(FRAME_EYES[1] - FRAME_EYES[0]))
 GOAL = 4.0
+SCALES = (0.75, 1.0, 2.0, 4.0)
 KEPT = 0.97
 """Part of the faces that the constants are computed from: the others are those that were not found where they are."""
 MIRRORED = [1, 0, 2, 4, 3]
@@ -157,6 +160,12 @@ def errors(fitted: Similarity, placed: Similarity) -> list[float]:
     return [float(miss) * 100 / EYE_DISTANCE for miss in np.linalg.norm(missed, axis=1)]
 
 
+def scale_of(placed: Similarity) -> str:
+    """Return the range of scales that a frame's is in, as a row of the table."""
+    limit = next((limit for limit in SCALES if placed.scale < limit), math.inf)
+    return f"scale below {limit:g}"
+
+
 def measure_composites(networks: FaceNetworks, options: argparse.Namespace) -> None:
     """Print the table."""
     random, photos = np.random.default_rng(options.seed), photographs()
@@ -180,6 +189,9 @@ def measure_composites(networks: FaceNetworks, options: argparse.Namespace) -> N
         for name, fit in FITS.items() if here and first else ():
             missed[f"first look, {name}"] += errors(fit(first[0].landmarks), placed)
             missed[f"closer look, {name}"] += errors(fit(here[0].landmarks), placed)
+        if here and first:
+            missed["frame network"] += errors(here[0].to_frame, placed)
+            missed[f"frame network, {scale_of(placed)}"] += errors(here[0].to_frame, placed)
         if cv2 is not None:
             haar += [(eyes, placed) for eyes in haar_eyes(cv2, picture) if near(eyes, placed)][:1]
     print(f"{found} of {count} faces found, {others} others; {seconds / count:.2f} s of processor time a picture")

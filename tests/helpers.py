@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import sys
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import pytest
     from numpy.typing import NDArray
 
+    from facevae.model.face_finder import Face
     from facevae.storage.upscaler_file import Upscaler
     from facevae.storage.weights import FaceModel
 
@@ -176,6 +179,69 @@ def put_pictures(folder: Path, count: int, *, size: int = 32, suffix: str = ".pn
         Image.fromarray(image).save(folder / f"face{number}{suffix}")
         paths.append(folder / f"face{number}{suffix}")
     return paths
+
+
+def put_photographs(folder: Path, *counts: int) -> list[Path]:
+    """Write `photo1.png` and so on, of 100 x 80 pixels, in which `FakeFaces` finds so many faces; return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, (count, image) in enumerate(
+        zip(counts, support.random_images(len(counts), 100, seed=9), strict=True), start=1
+    ):
+        image[0, 0] = count
+        Image.fromarray(image[:80]).save(folder / f"photo{number}.png")
+        paths.append(folder / f"photo{number}.png")
+    return paths
+
+
+class FakeFaces:
+    """In place of the networks, and without their extra: a picture has as many faces as its first pixel says.
+
+    Attributes:
+        loaded: how many times the networks were loaded.
+        frames: whether pictures whose size leaves it open are CelebA's frames.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, frames: bool = False) -> None:
+        from facevae.workflows import face_finding
+
+        self.loaded, self.frames = 0, frames
+        monkeypatch.setattr(face_finding, "load_face_networks", self._load)
+        monkeypatch.setattr(face_finding, "is_celeba_frame", lambda networks, pixels: self.frames)
+        monkeypatch.setattr(face_finding, "locate_faces", self._locate)
+
+    def _load(self) -> object:
+        self.loaded += 1
+        return self
+
+    def _locate(self, networks: object, image: NDArray[np.uint8]) -> list[Face]:
+        assert networks is self
+        return [self.face(number) for number in range(1, int(image[0, 0, 0]) + 1)]
+
+    @staticmethod
+    def face(number: int) -> Face:
+        """The N-th face: the larger N, the smaller, and the further to the right."""
+        from facevae.model.alignment import FRAME_LANDMARKS, Similarity
+        from facevae.model.face_finder import Face
+
+        to_frame = Similarity.of(scale=1.5 + number / 2, degrees=10 - 7 * number, shift=(-35.0 * number, 12.0))
+        side = 80.0 / number
+        return Face((0.0, 0.0, side, side), 0.9, to_frame.inverse()(FRAME_LANDMARKS), to_frame)
+
+    @classmethod
+    def frame(cls, path: Path, number: int = 1) -> NDArray[np.uint8]:
+        """What becomes of the N-th face of a photograph: it in CelebA's frame."""
+        from facevae.model.face_finder import align_face
+
+        return align_face(pixels(path), cls.face(number))
+
+
+def through_a_pipe(path: Path, data: bytes) -> threading.Thread:
+    """Make a named pipe and send bytes through it, once; the thread that does it ends when they were read."""
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(data,), daemon=True)
+    writer.start()
+    return writer
 
 
 def files(folder: str = ".") -> list[str]:

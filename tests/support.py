@@ -24,6 +24,8 @@ ATTRIBUTE_NAMES = ("Attractive", "Bald", "Male", "Smiling", "Wearing_Hat")
 """Every face is drawn with these but `Bald`, which none has: the attribute without a direction."""
 SPLIT_PATTERN = (0, 0, 1, 0, 0, 2)
 """Two thirds train, the rest valid and test, in alternation: no split is a run of rows."""
+HOPPER_EYES = np.array([[219.0, 191.5], [310.0, 188.0]])
+"""The pupils in Matplotlib's picture of Grace Hopper, read off it by eye."""
 
 
 class Recorder:
@@ -78,6 +80,15 @@ def _drawn_face(number: int, size: int) -> NDArray[np.uint8]:
     from facevae.drawing.dataset import drawn_traits
 
     return np.asarray(draw_face(drawn_traits(0, number), (size, size)))
+
+
+def hopper() -> NDArray[np.uint8]:
+    """A photograph with one face: that of Grace Hopper in Matplotlib, uint8 (600, 512, 3)."""
+    from matplotlib.cbook import get_sample_data
+    from PIL import Image
+
+    with Image.open(str(get_sample_data("grace_hopper.jpg", asfileobj=False))) as picture:
+        return np.array(picture.convert("RGB"))
 
 
 def write_faces(

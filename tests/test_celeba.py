@@ -16,7 +16,7 @@ from PIL import Image
 from facevae.errors import DataError
 from facevae.storage.celeba import FaceSource, find_faces
 from facevae.storage.celeba_tables import read_attribute_table, read_partition
-from facevae.storage.images import IMAGE_SUFFIXES
+from facevae.storage.image_kinds import IMAGE_SUFFIXES
 
 NAMES = ("000001.jpg", "000002.jpg", "000003.jpg")
 ATTRIBUTES = ("Bald", "Smiling")

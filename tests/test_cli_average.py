@@ -102,7 +102,7 @@ def test_unreadable_images_are_left_out_or_with_strict_an_error(model: FaceModel
     assert near(pixels(Path("average.png")), enlarged(mean_of(model, paths)))
     assert refusal("average", paths[0], "notes.txt", "--strict") == reason
     assert refusal("average", "notes.txt") == reason
-    assert refusal("average", "notes.txt", "notes.txt") == f"None of the 2 images could be read. The first: {reason}"
+    assert refusal("average", "notes.txt", "notes.txt") == f"None of the 2 images could be used. The first: {reason}"
 
 
 # ------------------------------------------------------------------------------------------ latents

@@ -315,6 +315,7 @@ def test_results_go_to_stdout_and_words_to_stderr_without_escape_codes(faces_fil
     [
         ["sample"],
         ["encode"],
+        ["align", "x.png"],
         ["morph", "x.png"],
         ["interpolate", "x.png", "y.png"],
         ["average"],

@@ -117,7 +117,7 @@ def test_no_readable_image(model: FaceModel) -> None:
     Path("a.jpg").write_bytes(b"")
     assert refusal("encode", "a.jpg", "-o", "z.h5") == "a.jpg is empty, where an image is expected."
     assert refusal("encode", "a.jpg", "a.jpg", "-o", "z.h5") == (
-        "None of the 2 images could be read. The first: a.jpg is empty, where an image is expected."
+        "None of the 2 images could be used. The first: a.jpg is empty, where an image is expected."
     )
     assert refusal("encode", "-", "-o", "z.h5") == (
         "There is no image to encode: name image files, or pass - and send paths to standard input."

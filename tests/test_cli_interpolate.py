@@ -96,6 +96,7 @@ def test_the_library_gives_latents_and_faces(model: FaceModel, faces: list[Path]
     assert np.array_equal(made.latents[0, -1], made.latents[1, 0])
     assert np.array_equal(made.faces[1], model.decode(made.latents[1]))
     assert [(event.stage, event.done, event.total) for event in recorder.progress] == [
+        *(("read", number, 3) for number in (1, 2, 3)),
         ("interpolate", 1, 2),
         ("interpolate", 2, 2),
     ]

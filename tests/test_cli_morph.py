@@ -257,6 +257,7 @@ def test_the_length_of_the_direction_is_told(model: FaceModel, face: Path) -> No
     length = np.linalg.norm(model.direction("Male"))
     assert outcome.json == {
         "paths": ["morph.png"],
+        "faces": ["face1"],
         "attribute": "Male",
         "attributes": [{"name": "Male", "weight": 1.0}],
         "direction": "mean",
@@ -277,7 +278,8 @@ def test_the_face_may_come_from_standard_input(face: Path) -> None:
 def test_many_faces_report_their_progress() -> None:
     recorder = Recorder()
     morph(put_pictures(Path("faces"), 2), "Male", report=recorder)
-    assert [(event.stage, event.done, event.total) for event in recorder.progress] == [("morph", 1, 2), ("morph", 2, 2)]
+    told = [(event.stage, event.done, event.total) for event in recorder.progress]
+    assert told == [("read", 1, 2), ("read", 2, 2), ("morph", 1, 2), ("morph", 2, 2)]
 
 
 # ------------------------------------------------------------------------------------------ latents

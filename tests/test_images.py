@@ -17,7 +17,16 @@ from PIL import Image
 
 from facevae.errors import DataError
 from facevae.storage import images
-from facevae.storage.images import IMAGE_SUFFIXES, MAX_PIXELS, load_face, open_image, smaller_side
+from facevae.storage.image_kinds import IMAGE_SUFFIXES
+from facevae.storage.images import (
+    MAX_PIXELS,
+    load_face,
+    open_image,
+    picture_size,
+    smaller_side,
+    squashed,
+    unpiped,
+)
 
 KINDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or PNM"
 
@@ -251,6 +260,94 @@ def test_what_has_no_header_has_no_sides() -> None:
         assert str(caught.value) == message
 
 
+def on_its_side(kind: str, orientation: int, width: int = 64, height: int = 32, **options: object) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(photograph(width, height), kind, exif=exif, **options)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", [*range(10), 1000])
+def test_the_size_is_that_of_the_upright_image(kind: str, orientation: int, tmp_path: Path) -> None:
+    data = on_its_side(kind, orientation)
+    assert picture_size(data) == open_image(data).size == ((32, 64) if 5 <= orientation <= 8 else (64, 32))
+    path = tmp_path / "face"
+    path.write_bytes(data)
+    assert picture_size(path) == picture_size(data)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "jpeg", "tiff_adobe_deflate"])
+def test_compressed_tiffs_on_their_side_have_their_size_too(compression: str) -> None:
+    data = on_its_side("TIFF", 6, compression=compression)
+    assert picture_size(data) == open_image(data).size == (32, 64)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "PPM", "MPO"])
+def test_kinds_without_orientation_have_a_size(kind: str) -> None:
+    data = encoded(photograph(41, 70), kind)
+    assert picture_size(data) == open_image(data).size == (41, 70)
+
+
+def exif_behind(data: bytes) -> bytes:
+    """Move the EXIF chunk of a PNG behind its pixels, where the format lets it be, too."""
+    at = data.index(b"eXIf") - 4
+    end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+    chunk, rest = data[at:end], data[:at] + data[end:]
+    return rest[:-12] + chunk + rest[-12:]
+
+
+def test_a_png_may_tell_its_orientation_behind_its_pixels() -> None:
+    data = exif_behind(on_its_side("PNG", 6))
+    assert picture_size(data) == open_image(data).size == (32, 64)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "WEBP", "PNG"])
+def test_the_size_is_known_without_decoding(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: object) -> None:
+        raise AssertionError("decoded")
+
+    data = on_its_side(kind, 6)
+    monkeypatch.setattr(images, "_decoded", never)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", never)
+    assert picture_size(data, "face") == (32, 64)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
+def test_what_has_no_size() -> None:
+    damaged = "face begins as a {} image but is damaged or cut short: save or fetch it again."
+    for data, message in (
+        (b"", "face is empty, where an image is expected."),
+        (b"a text of no kind", f"face is not an image that can be read: give a {KINDS} file."),
+        (on_its_side("JPEG", 6)[:40], damaged.format("JPEG")),
+        (on_its_side("TIFF", 6)[:40], damaged.format("TIFF")),
+        (
+            png_header(20_001, 10_000),
+            "face has 20001 x 10000 pixels, more than the 200,000,000 that are taken: reduce it first.",
+        ),
+    ):
+        with pytest.raises(DataError) as caught:
+            picture_size(data, "face")
+        assert str(caught.value) == message
+
+
+# ------------------------------------------------------------------------------- pipes
+
+
+def test_what_came_through_a_pipe_is_kept(tmp_path: Path) -> None:
+    path, pipe = tmp_path / "face.png", tmp_path / "pipe"
+    data = encoded(photograph(9, 7), "PNG")
+    path.write_bytes(data)
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    assert unpiped(pipe) == data
+    writer.join()
+    assert unpiped(path) == path
+    assert unpiped(data) == data
+    for missing in (tmp_path / "missing.png", tmp_path, tmp_path / ("x" * 300), Path("a\0b")):
+        assert unpiped(missing) == missing
+
+
 # ------------------------------------------------------------------------------- errors
 
 
@@ -403,6 +500,14 @@ def test_load_face_is_the_plain_resize(width: int, height: int) -> None:
     face = load_face(encoded(original, "PNG"), 32)
     assert (face.shape, str(face.dtype), face.flags.writeable) == ((32, 32, 3), "uint8", True)
     assert np.array_equal(face, np.asarray(original.resize((32, 32), Image.Resampling.BILINEAR)))
+
+
+@pytest.mark.parametrize(("width", "height"), [(178, 218), (64, 64), (20, 30), (1, 1), (501, 77)])
+def test_a_squashed_image_is_the_face_that_is_loaded_of_it(width: int, height: int) -> None:
+    original = photograph(width, height)
+    face = squashed(original, 32)
+    assert (face.shape, str(face.dtype), face.flags.writeable) == ((32, 32, 3), "uint8", True)
+    assert np.array_equal(face, load_face(encoded(original, "PNG"), 32))
 
 
 def test_load_face_is_torchvisions_resize() -> None:

@@ -138,6 +138,15 @@ def test_upscale() -> None:
     assert facevae.Upscaler.load("in/mine.safetensors").name == "in/mine.safetensors"
 
 
+def test_align() -> None:
+    face = picture()  # of CelebA's size: nothing need be found in it
+    by_string = facevae.align(face, "out/a")
+    by_path = facevae.align([Path(face)], Path("out/b.png"))
+    assert (by_string.paths, by_path.paths) == ((Path("out/a/face1.png"),), (Path("out/b.png"),))
+    assert same_files("out/a/face1.png", "out/b.png")
+    assert facevae.align("in", "out/c").faces[0].name == "in/face1.png"
+
+
 def test_umap() -> None:
     put_latents(Path("in"))
     by_string = facevae.umap("in/latents.h5", "out/a.png", coordinates="out/a.h5", max_points=20)

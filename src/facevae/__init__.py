@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from facevae.storage.upscaler_file import Upscaler as Upscaler
     from facevae.storage.weights import FaceModel as FaceModel
     from facevae.workflows.activations import activations as activations
+    from facevae.workflows.align import align as align
     from facevae.workflows.attributes import attributes as attributes
     from facevae.workflows.average import average as average
     from facevae.workflows.demo import demo as demo
@@ -55,6 +56,7 @@ _HOMES = {
     verb: f"facevae.workflows.{verb}"
     for verb in (
         "activations",
+        "align",
         "attributes",
         "average",
         "demo",

@@ -23,6 +23,7 @@ MORPH_FILE = Path("morph.png")
 INTERPOLATION_FILE = Path("interpolation.png")
 AVERAGE_FILE = Path("average.png")
 UMAP_FILE = Path("umap.png")
+ALIGNED_DIRECTORY = Path("aligned")
 ACTIVATIONS_DIRECTORY = Path("activations")
 DEMO_DIRECTORY = Path("facevae-demo")
 
@@ -31,6 +32,7 @@ SAMPLE_COUNT = 40
 """The note shows 40 random faces."""
 RECONSTRUCT_COUNT = 10
 MORPH_STEPS = "-3,3"
+PASTE_STEPS = "1"
 DIRECTIONS = ("mean", "logistic", "regression")
 """Ways to say which way an attribute is, see `facevae.model.directions`. The first is the default."""
 NEIGHBOURS_COUNT = 8

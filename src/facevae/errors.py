@@ -22,8 +22,16 @@ class UsageError(FacevaeError):
     exit_code = 2
 
 
+class MissingExtraError(UsageError):
+    """What was asked for needs packages that only an optional extra installs."""
+
+
 class DataError(FacevaeError):
     """A file is missing, unreadable, damaged, or of another kind than the one needed."""
+
+
+class InstallationError(FacevaeError):
+    """A part of facevae, or of a package that it takes, is missing or damaged, whatever it is given."""
 
 
 class MismatchError(FacevaeError):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facevae.cli.console import Reporter, emit, read_face
-from facevae.cli.options import Device, Json, Quiet, Weights
+from facevae.cli.options import Align, Device, Json, Quiet, Weights, WhichFace
 from facevae.config import ACTIVATIONS_DIRECTORY
 
 EXAMPLE = "facevae activations face.jpg"
@@ -19,6 +19,8 @@ def activations(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write the pictures to.")
     ] = ACTIVATIONS_DIRECTORY,
+    align: Align = True,
+    which: WhichFace = None,
     weights: Weights = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -32,6 +34,6 @@ def activations(
     from facevae.workflows.activations import activations as run
 
     with Reporter(quiet=quiet) as report:
-        result = run(source, output, weights=weights, device=device, report=report)
+        result = run(source, output, align=align, which=which, weights=weights, device=device, report=report)
     layers = {name: list(maps.shape) for name, maps in result.layers.items()}
     emit(list(result.paths), {"layers": layers}, as_json=as_json)

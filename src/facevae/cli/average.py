@@ -9,6 +9,7 @@ import typer
 
 from facevae.cli.console import Reporter, emit, picture_output, read_paths
 from facevae.cli.options import (
+    Align,
     DecodedUpscaler,
     Device,
     Json,
@@ -18,6 +19,7 @@ from facevae.cli.options import (
     Strict,
     Upscale,
     Weights,
+    WhichFace,
 )
 from facevae.config import AVERAGE_FILE, LATENTS_FILE
 
@@ -45,6 +47,8 @@ def average(
         Path,
         typer.Option("--latents", metavar="FILE", help="Without images: the latents, as facevae encode wrote them."),
     ] = LATENTS_FILE,
+    align: Align = True,
+    which: WhichFace = None,
     scale: Scale = None,
     upscale: Upscale = None,
     upscaler: DecodedUpscaler = None,
@@ -67,6 +71,8 @@ def average(
             target or AVERAGE_FILE,
             attribute=attribute,
             latents=latents,
+            align=align,
+            which=which,
             scale=scale,
             upscale=upscale,
             upscaler=upscaler,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facevae.cli.console import Reporter, binary_stdout, counted, emit, read_paths, say
-from facevae.cli.options import Device, FacesFile, Json, Quiet, Strict, Weights
+from facevae.cli.options import Align, Device, FacesFile, Json, Quiet, Strict, Weights, WhichFace
 from facevae.config import FACES_FILE, PRECISIONS
 
 EXAMPLE = "facevae encode > latents.h5"
@@ -28,6 +28,8 @@ def encode(
             "--shard", metavar="I/N", help="Encode only part I of N of the faces; facevae merge joins the N files."
         ),
     ] = None,
+    align: Align = True,
+    which: WhichFace = None,
     weights: Weights = None,
     precision: Annotated[
         str,
@@ -60,6 +62,8 @@ def encode(
             target or Path(str(output)),
             faces=faces,
             shard=shard,
+            align=align,
+            which=which,
             weights=weights,
             precision=precision,
             device=device,

@@ -8,6 +8,7 @@ import typer
 
 from facevae.cli.console import Reporter, emit, picture_output, read_face
 from facevae.cli.options import (
+    Align,
     DecodedUpscaler,
     Device,
     Json,
@@ -17,6 +18,7 @@ from facevae.cli.options import (
     Scale,
     Upscale,
     Weights,
+    WhichFace,
 )
 
 EXAMPLE = "facevae interpolate anna.jpg ben.jpg --steps 9"
@@ -37,6 +39,8 @@ def interpolate(
         bool, typer.Option("--spherical", help="Along the great circle instead of the straight line.")
     ] = False,
     picture_format: PictureFormat = None,
+    align: Align = True,
+    which: WhichFace = None,
     scale: Scale = None,
     upscale: Upscale = None,
     upscaler: DecodedUpscaler = None,
@@ -60,6 +64,8 @@ def interpolate(
             steps=steps,
             spherical=spherical,
             picture_format=picture_format,
+            align=align,
+            which=which,
             scale=scale,
             upscale=upscale,
             upscaler=upscaler,

@@ -12,6 +12,7 @@ import typer
 
 from facevae.cli import (
     activations,
+    align,
     attributes,
     average,
     demo,
@@ -44,6 +45,7 @@ app = typer.Typer(
 
 for _module in (
     prepare,
+    align,
     train,
     train_upscaler,
     encode,

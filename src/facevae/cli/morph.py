@@ -9,6 +9,7 @@ import typer
 
 from facevae.cli.console import Reporter, emit, picture_output, read_face
 from facevae.cli.options import (
+    Align,
     DecodedUpscaler,
     Device,
     Json,
@@ -18,8 +19,9 @@ from facevae.cli.options import (
     Scale,
     Upscale,
     Weights,
+    WhichFace,
 )
-from facevae.config import DEFAULT_ATTRIBUTE, DIRECTIONS, MORPH_STEPS
+from facevae.config import DEFAULT_ATTRIBUTE, DIRECTIONS, MORPH_STEPS, PASTE_STEPS
 
 EXAMPLE = "facevae morph face.jpg --attr Attractive --steps -3,3"
 
@@ -36,11 +38,14 @@ def morph(
         ),
     ] = None,
     steps: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--steps", "-s", metavar="LO,HI", help="A range in whole steps; more numbers are the list itself."
+            "--steps",
+            "-s",
+            metavar="LO,HI",
+            help=f"A range in whole steps; more numbers are the list itself. Default: {MORPH_STEPS}; with --paste {PASTE_STEPS}.",
         ),
-    ] = MORPH_STEPS,
+    ] = None,
     attribute2: Annotated[
         list[str] | None,
         typer.Option("--attr2", metavar="NAME", help="As --attr, for a second direction: makes a grid of one face."),
@@ -57,11 +62,16 @@ def morph(
         str, typer.Option("--direction", metavar="NAME", help="Of each attribute: mean, logistic or regression.")
     ] = DIRECTIONS[0],
     output: PictureOutput = None,
+    paste: Annotated[
+        bool, typer.Option("--paste", help="Write the photograph itself, at its full size, with the edit in it.")
+    ] = False,
     picture_format: PictureFormat = None,
     latents: Annotated[
         Path | None,
         typer.Option("--latents", metavar="FILE", help="Take the directions from these latents, not from the weights."),
     ] = None,
+    align: Align = True,
+    which: WhichFace = None,
     scale: Scale = None,
     upscale: Upscale = None,
     upscaler: DecodedUpscaler = None,
@@ -88,8 +98,11 @@ def morph(
             steps2=steps2,
             keep=keep or (),
             direction=direction,
+            paste=paste,
             picture_format=picture_format,
             latents=latents,
+            align=align,
+            which=which,
             scale=scale,
             upscale=upscale,
             upscaler=upscaler,
@@ -97,4 +110,4 @@ def morph(
             device=device,
             report=report,
         )
-    emit([result.path] if result.path else [], result.to_dict(), as_json=as_json)
+    emit(list(result.paths), result.to_dict(), as_json=as_json)

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facevae.cli.console import Reporter, emit, picture_output, read_face, write_line
-from facevae.cli.options import DecodedUpscaler, Device, FacesFile, Json, Quiet, Scale, Upscale, Weights
+from facevae.cli.options import (
+    Align,
+    DecodedUpscaler,
+    Device,
+    FacesFile,
+    Json,
+    Quiet,
+    Scale,
+    Upscale,
+    Weights,
+    WhichFace,
+)
 from facevae.config import FACES_FILE, LATENTS_FILE, NEIGHBOURS_COUNT
 
 if TYPE_CHECKING:
@@ -42,6 +53,8 @@ def neighbours(
         str, typer.Option("--metric", metavar="NAME", help="How far two latents are apart: cosine or euclidean.")
     ] = "cosine",
     faces: FacesFile = FACES_FILE,
+    align: Align = True,
+    which: WhichFace = None,
     scale: Scale = None,
     upscale: Upscale = None,
     upscaler: DecodedUpscaler = None,
@@ -67,6 +80,8 @@ def neighbours(
             count=count,
             metric=metric,
             faces=faces,
+            align=align,
+            which=which,
             scale=scale,
             upscale=upscale,
             upscaler=upscaler,

@@ -38,6 +38,20 @@ MaxTime = Annotated[
         help="Stop after 90s, 30m, 1.5h, ... and keep what was trained; --resume goes on.",
     ),
 ]
+Align = Annotated[
+    bool,
+    typer.Option(
+        "--align/--no-align", help="Find faces and bring them to CelebA's frame, or take whole pictures as they are."
+    ),
+]
+WhichFace = Annotated[
+    str | None,
+    typer.Option(
+        "--face",
+        metavar="N|all",
+        help="Of several faces: 1 the largest, 2 the next, ..., or all. Default: the largest.",
+    ),
+]
 Scale = Annotated[
     int | None,
     typer.Option("--scale", metavar="N", help="Show faces enlarged N times. Default: to about 96 pixels."),

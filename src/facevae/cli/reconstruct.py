@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from facevae.cli.console import Reporter, emit, picture_output, read_paths
-from facevae.cli.options import DecodedUpscaler, Device, FacesFile, Json, PictureOutput, Quiet, Scale, Upscale, Weights
+from facevae.cli.options import (
+    Align,
+    DecodedUpscaler,
+    Device,
+    FacesFile,
+    Json,
+    PictureOutput,
+    Quiet,
+    Scale,
+    Upscale,
+    Weights,
+    WhichFace,
+)
 from facevae.config import FACES_FILE, RECONSTRUCT_COUNT, RECONSTRUCTIONS_FILE
 
 EXAMPLE = "facevae reconstruct face1.jpg face2.jpg"
@@ -22,6 +34,8 @@ def reconstruct(
         int, typer.Option("--count", "-n", metavar="N", help="Without images: the first N valid faces of faces.h5.")
     ] = RECONSTRUCT_COUNT,
     faces: FacesFile = FACES_FILE,
+    align: Align = True,
+    which: WhichFace = None,
     scale: Scale = None,
     upscale: Upscale = None,
     upscaler: DecodedUpscaler = None,
@@ -40,6 +54,8 @@ def reconstruct(
             target or RECONSTRUCTIONS_FILE,
             count=count,
             faces=faces,
+            align=align,
+            which=which,
             scale=scale,
             upscale=upscale,
             upscaler=upscaler,

@@ -2,13 +2,14 @@
 
 The detector sees a face as it lies in the picture. A closer look sees it turned upright and in CelebA's frame, through several
 windows and in the mirror, and takes the mean of the landmarks: their errors fall by a quarter, and no longer depend on how the
-face was turned.
+face was turned. The frame network, see `frame_network`, brings it nearer still to where CelebA would have it.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from facevae.model.alignment import (
     to_frame,
 )
 from facevae.model.detector import Detection, detect, look, on_windows, surest
+from facevae.model.frame_network import FrameNetwork, refined
 from facevae.model.mtcnn import FaceNetworks, WindowNetwork
 from facevae.model.warping import as_tensor, resized_picture, warped
 
@@ -36,6 +38,7 @@ _OFFSETS = ((-5, -5), (5, -5), (0, 7))
 _SCORE = 0.5
 """What the closer look must give to a face, on average over the windows: what is none got at most 0.47, 99 faces in 100 get
 above 0.9."""
+_SURE = 0.9
 _OVERLAP = 0.4
 """Of two faces that share more of the smaller one's box only the surer one is a face: the other is hair, or a part of it."""
 _TURNS = (0, 45, -45, 90, -90, 180)
@@ -44,6 +47,7 @@ _MOST_TURNED = 2_000_000
 _LOOKS = 3
 _STAYS = 0.05
 """By so much, in parts of the eyes' distance, a closer look may move the eyes and be the last one."""
+_LEAST_FRAME = 16
 _SURELY_SQUASHED = 64
 _PROPORTION = 0.01
 _MISS = 0.2
@@ -67,20 +71,27 @@ class Face(Detection):
 def locate_faces(networks: FaceNetworks, image: NDArray[np.uint8]) -> list[Face]:
     """Return the faces of a picture, uint8 (H, W, 3), the largest first. `detector.smallest_face` says how small they may be.
 
-    The detector sees faces that lie up to some 35 degrees to the side. Where it sees none, it is shown the picture turned.
+    The detector sees faces that lie up to some 35 degrees to the side. Where it sees none for certain, it is shown the picture
+    turned: a beard upside down has been taken for a face, but the face itself is surer.
     """
+    faces: list[Face] = []
     for degrees in _TURNS:
         found = detect_turned(networks, image, degrees) if degrees else detect(networks, image)
-        faces = [look_closely(networks.output, image, one) for one in found]
-        faces = [face for face in faces if face.score > _SCORE]
-        if faces:
-            return _without_overlaps(faces)
-    return []
+        faces += [look_closely(networks.output, image, one) for one in found]
+        if any(face.score > _SURE for face in faces):
+            break
+    faces = _without_overlaps([face for face in faces if face.score > _SCORE])
+    return [_refined(networks.frame, image, face) for face in sorted(faces, key=lambda face: -face.size)]
 
 
-def _without_overlaps(faces: list[Face]) -> list[Face]:
-    boxes, scores = torch.tensor([face.box for face in faces]), torch.tensor([face.score for face in faces])
-    return [faces[index] for index in sorted(surest(boxes, scores, _OVERLAP, nested=True))]
+def _refined(network: FrameNetwork | None, image: NDArray[np.uint8], face: Face) -> Face:
+    return face if network is None else replace(face, to_frame=refined(network, image, face.to_frame))
+
+
+def _without_overlaps(faces: Sequence[Face]) -> list[Face]:
+    boxes = torch.tensor([face.box for face in faces]).reshape(-1, 4)
+    scores = torch.tensor([face.score for face in faces])
+    return [faces[index] for index in surest(boxes, scores, _OVERLAP, nested=True)]
 
 
 def detect_turned(networks: FaceNetworks, image: NDArray[np.uint8], degrees: float) -> list[Detection]:
@@ -103,28 +114,42 @@ def _moved(found: Detection, by: Similarity) -> Detection:
     return Detection((x - half, y - half, x + half, y + half), found.score, by(found.landmarks))
 
 
-def align_face(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
-    """Return a face of a picture in CelebA's frame, uint8 (218, 178, 3)."""
-    return warped(image, face.to_frame, FRAME_HEIGHT, FRAME_WIDTH)
+def align_face(image: NDArray[np.uint8], face: Face, scale: float = 1.0) -> NDArray[np.uint8]:
+    """Return a face of a picture in CelebA's frame, uint8 (218, 178, 3), or in one `scale` times as large."""
+    larger = face.to_frame.then(Similarity.of(scale=scale))
+    return warped(image, larger, round(FRAME_HEIGHT * scale), round(FRAME_WIDTH * scale))
+
+
+def is_frame_by_size(height: int, width: int) -> bool | None:
+    """Return whether a picture of this size is CelebA's frame already, or None where only its face can tell.
+
+    - One of exactly 178 x 218 pixels is: what CelebA and `align_face` make. A face need not be found in it: a few of CelebA's
+      look away, or hide behind hair. So is a smaller one of these proportions, such as 89 x 109.
+    - A square of at most 64 pixels is, too: a frame as `prepare` squashes it. There is hardly anything to find in it.
+    - Any other square, and a larger picture of the proportions 178 to 218 within a hundredth, may be one.
+    - None has a side of less than 16 pixels.
+    """
+    if min(height, width) < _LEAST_FRAME:
+        return False
+    if height == width:
+        return True if width <= _SURELY_SQUASHED else None
+    if width <= FRAME_WIDTH and abs(width * FRAME_HEIGHT / FRAME_WIDTH - height) <= 1 / 2:
+        return True
+    return None if abs(width * FRAME_HEIGHT / (height * FRAME_WIDTH) - 1) <= _PROPORTION else False
 
 
 def is_celeba_frame(networks: FaceNetworks, image: NDArray[np.uint8]) -> bool:
     """Return whether a picture, uint8 (H, W, 3), is CelebA's frame already, so that there is nothing to align.
 
-    - One of exactly 178 x 218 pixels is: what CelebA and `align_face` make. A face need not be found in it: a few of CelebA's
-      look away, or hide behind hair.
-    - A square of at most 64 pixels is, too: a frame as `prepare` squashes it. There is hardly anything to find in it.
-    - Any other square, and a picture of the proportions 178 to 218 within a hundredth, is one if a face lies where it belongs. In
-      a square it must have the shape of a squashed face, too, to tell it from a photograph that was cropped to the same place.
+    Where its size leaves that open, see `is_frame_by_size`, it is one if a face lies where it belongs. In a square it must have
+    the shape of a squashed face, too, to tell it from a photograph that was cropped to the same place.
     """
     height, width = image.shape[:2]
-    square = width == height
-    if (width, height) == (FRAME_WIDTH, FRAME_HEIGHT) or (square and width <= _SURELY_SQUASHED):
-        return True
-    if not square and abs(width * FRAME_HEIGHT / (height * FRAME_WIDTH) - 1) > _PROPORTION:
-        return False
+    by_size = is_frame_by_size(height, width)
+    if by_size is not None:
+        return by_size
     faces = locate_faces(networks, resized_picture(image, FRAME_HEIGHT, FRAME_WIDTH))
-    if square:
+    if height == width:
         return any(_is_squashed(face) for face in faces)
     return any(_eyes_miss(face.to_frame) < _MISS for face in faces)
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from facevae.config import ENCODE_BATCH
@@ -18,6 +19,7 @@ CPU_BATCH = 64
 """Images of a forward pass on a processor: so many activations stay in its cache."""
 
 Result = TypeVar("Result")
+Number = TypeVar("Number", np.uint8, np.float32)
 
 
 def to_tensor(images: Images | Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -46,14 +48,29 @@ def encode_images(vae: VAE, images: Images) -> tuple[Floats, Floats]:
     return posteriors
 
 
-@torch.inference_mode()
+def to_levels(tensor: Tensor) -> Floats:
+    """Return a float tensor (B, 3, S, S) in [0, 1] as grey levels (B, S, S, 3) float32, from 0 to 255 and not rounded."""
+    array: Floats = tensor.mul(255.0).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return array
+
+
 def decode_latents(vae: VAE, latents: Floats) -> Images:
     """Return images (B, S, S, 3) uint8 for latents (B, latent_dim)."""
+    return _decoded(vae, latents, to_images)
+
+
+def decode_levels(vae: VAE, latents: Floats) -> Floats:
+    """Return what `decode_latents` rounds: grey levels (B, S, S, 3) float32, from 0 to 255."""
+    return _decoded(vae, latents, to_levels)
+
+
+@torch.inference_mode()
+def _decoded(vae: VAE, latents: Floats, as_array: Callable[[Tensor], NDArray[Number]]) -> NDArray[Number]:
     vae.eval()
     tensor = torch.from_numpy(np.ascontiguousarray(latents, dtype=np.float32))
 
-    def decode(rows: slice) -> Images:
-        return to_images(vae.decode(tensor[rows].to(vae.device)))
+    def decode(rows: slice) -> NDArray[Number]:
+        return as_array(vae.decode(tensor[rows].to(vae.device)))
 
     return np.concatenate(list(each_batch(decode, len(tensor), vae.device)))
 

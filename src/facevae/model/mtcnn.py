@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from facevae.model.frame_network import FrameNetwork
+
 PROPOSAL_SIDE, PROPOSAL_STRIDE = 12, 2
 """The windows of the proposal network: their side, and how far they lie apart, in pixels."""
 LANDMARKS = 5
@@ -103,8 +105,16 @@ def output_network() -> WindowNetwork:
 
 
 class FaceNetworks(NamedTuple):
-    """The cascade, in evaluation mode on the processor: `storage.detector_weights.load_face_networks` makes one."""
+    """All that finds faces, in evaluation mode on the processor: `storage.detector_weights.load_face_networks` makes one.
+
+    Attributes:
+        proposal: the first network of the cascade.
+        refine: the second.
+        output: the third, which finds landmarks.
+        frame: brings the faces that were found nearer to CelebA's frame; without it they stay where the landmarks put them.
+    """
 
     proposal: ProposalNetwork
     refine: WindowNetwork
     output: WindowNetwork
+    frame: FrameNetwork | None = None

@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform
 from torch import Tensor
 
 from facevae.model.alignment import Similarity
@@ -54,6 +53,8 @@ def warped(
     Returns:
         uint8 (height, width, 3).
     """
+    from scipy.ndimage import affine_transform  # 0.1 seconds, which most pictures, being frames, need not wait for
+
     part, first = _part_seen(image, similarity, height, width)
     factor = similarity.scale if similarity.scale < _REDUCES else 1.0
     rows, columns = (max(round(side * factor), 1) for side in part.shape[:2])

@@ -60,6 +60,17 @@ class Workers:
         return ahead(function, items, self._pool, self.count)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep PyTorch from using threads of its own in this one meanwhile: for small operations one after the other, see above."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def ahead(
     function: Callable[[Item], Result], items: Iterable[Item], pool: Executor | None = None, threads: int = 1
 ) -> Iterator[Result]:

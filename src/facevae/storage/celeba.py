@@ -20,7 +20,7 @@ import numpy as np
 from facevae.errors import DataError
 from facevae.storage.archive import Member, open_archive_reader, read_members
 from facevae.storage.celeba_tables import AttributeTable, read_attribute_table, read_partition
-from facevae.storage.images import IMAGE_SUFFIXES
+from facevae.storage.image_kinds import IMAGE_SUFFIXES
 from facevae.storage.output import describe_os_error
 
 if TYPE_CHECKING:
@@ -220,13 +220,25 @@ def _find_plain_images(directory: Path, tables: _Tables) -> _Images:
     return _Images(directory, tuple(names), is_celeba=False)
 
 
-def _walk_images(directory: Path) -> list[str]:
-    """List every image below a folder that is not hidden, as relative POSIX paths."""
+def find_pictures(directory: Path) -> list[str]:
+    """List every image below a folder that is not hidden, as relative POSIX paths, in order.
+
+    Raises:
+        DataError: the folder, or one below it, cannot be read.
+    """
+    try:
+        return _walk_images(directory, with_celeba=True)
+    except OSError as error:
+        raise DataError(f"{error.filename or directory} cannot be read: {describe_os_error(error)}.") from error
+
+
+def _walk_images(directory: Path, *, with_celeba: bool = False) -> list[str]:
+    """List every image below a folder that is not hidden, as relative POSIX paths; refuse CelebA's own, unless `with_celeba`."""
     names: list[str] = []
     for folder, subfolders, files in os.walk(directory, onerror=_refuse):
         relative = Path(folder).relative_to(directory).as_posix()
         prefix = "" if relative == "." else f"{relative}/"
-        if IMAGE_FOLDER in subfolders or ARCHIVE in files:
+        if not with_celeba and (IMAGE_FOLDER in subfolders or ARCHIVE in files):
             raise DataError(f"CelebA seems to lie deeper, in {folder}: give that folder.")
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         names += [prefix + name for name in files if _is_image(name)]

@@ -18,17 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facevae.errors import DataError, UsageError
+from facevae.errors import DataError, MissingExtraError
 from facevae.model.mtcnn import FaceNetworks, ProposalNetwork, output_network, refine_network
+from facevae.storage.frame_weights import load_frame_network
 from facevae.storage.output import describe_os_error
+from facevae.storage.shipped import shipped_frame_network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MISSING = (
-    'Finding faces needs the extra align: pip install "facevae[align]", or use --no-align for pictures that are '
-    "CelebA frames already."
-)
+MISSING = 'Finding faces needs the extra align: pip install "facevae[align]".'
 PACKAGE = "mtcnn"
 SHA256 = {
     "pnet.lz4": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
@@ -44,25 +43,25 @@ _FLATTENED_SIDE = 3
 
 
 def load_face_networks() -> FaceNetworks:
-    """Return the three networks of MTCNN with the weights of the installed package, ready to use on the processor.
+    """Return the three networks of MTCNN with the weights of the installed package, and facevae's own frame network.
 
     Raises:
-        UsageError: the extra `align` is not installed.
-        DataError: its files are missing, damaged, or of another version than facevae knows.
+        MissingExtraError: the extra `align` is not installed.
+        DataError: its files are missing, damaged, or of another version than facevae knows; or the frame network's is.
     """
     folder = _weights_folder()
-    networks = FaceNetworks(ProposalNetwork(), refine_network(), output_network())
-    for network, name in zip(networks, SHA256, strict=True):
+    cascade = ProposalNetwork(), refine_network(), output_network()
+    for network, name in zip(cascade, SHA256, strict=True):
         _fill(network, _decompressed(folder / name))
         network.eval().requires_grad_(requires_grad=False)
-    return networks
+    return FaceNetworks(*cascade, load_frame_network(shipped_frame_network()))
 
 
 def _weights_folder() -> Path:
     """Find the package without importing it."""
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise UsageError(MISSING)
+        raise MissingExtraError(MISSING)
     return Path(next(iter(spec.submodule_search_locations))) / "assets" / "weights"
 
 
@@ -70,7 +69,7 @@ def _decompressed(path: Path) -> bytes:
     try:
         import lz4.frame
     except ImportError as error:
-        raise UsageError(MISSING) from error
+        raise MissingExtraError(MISSING) from error
     try:
         data = path.read_bytes()
     except OSError as error:

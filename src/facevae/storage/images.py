@@ -7,34 +7,25 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import PIL
 from PIL import Image, ImageFile, features
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from facevae.errors import DataError, did_you_mean
+from facevae.storage.image_kinds import START_BYTES, kind_name, reader_for
 from facevae.storage.jpeg import decode_plain, plain_size, reducing_scale
 from facevae.storage.output import describe_os_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pbm", ".pgm", ".ppm"}
-)
-"""Lower-case suffixes of the files that are taken as images when a folder or an archive is searched."""
 
 MAX_PIXELS = 200_000_000
 """Images with more pixels than this are refused from their header, before any memory is spent on them."""
@@ -48,11 +39,15 @@ RESIZE_RULE = "whole frame to a square, Pillow bilinear, antialiased"
 DECODER = f"Pillow {PIL.__version__}, JPEG {features.version('jpg')}"
 """What decodes: another version may give other pixels."""
 
-_KINDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or PNM"
 _NEIGHBOURS_LOOKED_AT = 2000
+
+_PROFILE_HEADER = 128
+_LONGEST_PROFILE = 255 * 65_519
+"""In bytes: a JPEG holds no longer one."""
 
 _ENORMOUS = threading.Lock()
 _ORIENTATION_TAG = 0x0112
+_WIDTH_TAG, _HEIGHT_TAG = 0x0100, 0x0101
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -62,6 +57,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 def load_face(source: Path | bytes, size: int, name: str | None = None) -> NDArray[np.uint8]:
@@ -84,9 +80,35 @@ def load_face(source: Path | bytes, size: int, name: str | None = None) -> NDArr
     return np.array(_square(source, size, name))
 
 
+def squashed(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Return an image squashed to (size, size, 3), uint8, by the rule of `load_face`."""
+    return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
 def load_face_bytes(data: bytes, size: int, name: str) -> bytes:
     """Return `load_face(data, size, name).tobytes()`, sooner."""
     return _square(data, size, name).tobytes()
+
+
+def picture_size(source: Path | bytes, name: str | None = None) -> tuple[int, int]:
+    """Return the width and height of an image as `open_image` gives it, upright, from its header.
+
+    Nothing is decoded, except a PNG without EXIF data before its pixels: they may come behind them.
+
+    Raises:
+        DataError: the image is missing or too large, or its header is damaged or of no image.
+    """
+    label = _label(source, name)
+    with _opened(source, label) as image:
+        width, height = _stored_size(image)
+        return (height, width) if _orientation(image) in _ON_ITS_SIDE else (width, height)
+
+
+def _stored_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Return the width and height before the orientation is applied: of a TIFF, newer Pillow tells those after it."""
+    if isinstance(image, TiffImageFile):
+        return image.tag_v2[_WIDTH_TAG], image.tag_v2[_HEIGHT_TAG]
+    return image.size
 
 
 def smaller_side(data: bytes, name: str) -> int:
@@ -140,7 +162,49 @@ def open_image(
     Raises:
         DataError: the image is missing, unreadable, damaged or too large.
     """
-    label = name or (str(source) if isinstance(source, Path) else "the image")
+    label = _label(source, name)
+    with _opened(source, label, enlarged) as image:
+        width, height = image.size
+        scale = reducing_scale(width, height, at_least) if at_least and isinstance(image, JpegImageFile) else 1
+        if scale > 1:
+            image.draft(None, (width // scale, height // scale))
+        with _turn(width * height // scale**2):
+            return on_white(_decoded(image, label))
+
+
+class Layer(NamedTuple):
+    """An image that is not laid on white.
+
+    Attributes:
+        image: RGB, or RGBA where the file says what is transparent; 8 bits a channel, upright, without metadata.
+        icc_profile: what the colours mean, or None where the file has no such profile for RGB.
+    """
+
+    image: Image.Image
+    icc_profile: bytes | None
+
+
+def open_layer(source: Path | bytes, name: str | None = None) -> Layer:
+    """Return an image as `open_image` does, but with its transparency and its colour profile.
+
+    Raises:
+        DataError: as `open_image`.
+    """
+    label = _label(source, name)
+    with _opened(source, label) as image, _turn(image.width * image.height):
+        return Layer(_decoded(image, label), _rgb_profile(image))
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return an image, RGB or RGBA, as RGB: what is transparent is laid on white."""
+    if image.mode == "RGB":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+@contextmanager
+def _opened(source: Path | bytes, label: str, enlarged: int = 1) -> Iterator[ImageFile.ImageFile]:
+    """Give an image of which the header was read, if it is not too large."""
     with _stream(source, label) as stream:
         image = _read_header(stream, label)
         width, height = image.size
@@ -153,15 +217,35 @@ def open_image(
                 f"{label} has {width} x {height} pixels and would have more than {MAX_PIXELS:,} when enlarged {enlarged} "
                 "times: reduce it first, or enlarge it less."
             )
-        scale = reducing_scale(width, height, at_least) if at_least and isinstance(image, JpegImageFile) else 1
-        if scale > 1:
-            image.draft(None, (width // scale, height // scale))
-        with _turn(width * height // scale**2):
-            return _decoded(image, label)
+        yield image
+
+
+def unpiped(source: Path | bytes, name: str | None = None) -> Path | bytes:
+    """Return the bytes of a pipe such as `<(command)`, which can be read only once, and anything else as it is.
+
+    Raises:
+        DataError: the pipe cannot be read.
+    """
+    if isinstance(source, bytes) or not _holds(source.is_fifo):
+        return source
+    with _stream(source, _label(source, name)) as stream:
+        return stream.read()
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    """Return the answer to `path.is_fifo` and the like, False where there is none."""
+    try:
+        return question()
+    except OSError:  # a name too long, a folder that may not be searched: told when the file is opened
+        return False
+
+
+def _label(source: Path | bytes, name: str | None) -> str:
+    return name or (str(source) if isinstance(source, Path) else "the image")
 
 
 def _decoded(image: ImageFile.ImageFile, label: str) -> Image.Image:
-    """Decode an image of which the header was read, and make it upright RGB."""
+    """Decode an image of which the header was read, and make it upright RGB, or RGBA where it is transparent."""
     try:
         image.load()
     except Image.DecompressionBombError as error:
@@ -170,7 +254,7 @@ def _decoded(image: ImageFile.ImageFile, label: str) -> Image.Image:
         raise _damaged(label, image) from error
     # Read after loading: a PNG may carry it behind its pixels, and a TIFF is already upright by then.
     orientation = _orientation(image)
-    upright = _to_rgb(image, label)
+    upright = _without_metadata(image, label)
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
     return upright
@@ -199,7 +283,7 @@ def _unopened(path: Path, label: str, error: Exception) -> DataError:
     if isinstance(error, FileNotFoundError):
         hint = did_you_mean(path.name, _neighbours(path)) or " Check its name and folder."
         return DataError(f"There is no file {label}.{hint}")
-    if isinstance(error, IsADirectoryError) or path.is_dir():  # Windows says "permission denied" of a directory
+    if isinstance(error, IsADirectoryError) or _holds(path.is_dir):  # Windows says "permission denied" of a directory
         return DataError(f"{label} is a folder, where an image file is expected: name a file inside it.")
     reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
     return DataError(f"{label} cannot be read: {reason}.")
@@ -221,15 +305,13 @@ def _read_header(stream: BinaryIO, label: str) -> ImageFile.ImageFile:
     anywhere to an interpreter. And it says "cannot identify" of a damaged JPEG as of a text file.
     """
     try:
-        start = stream.read(16)
+        start = stream.read(START_BYTES)
         stream.seek(0)
     except OSError as error:
         raise DataError(f"{label} cannot be read: {describe_os_error(error)}.") from error
     if not start:
         raise DataError(f"{label} is empty, where an image is expected.")
-    reader = _reader_for(start)
-    if reader is None:
-        raise DataError(f"{label} is not an image that can be read: give a {_KINDS} file.")
+    reader = reader_for(start, label)
     try:
         return reader(stream, "")
     except Image.DecompressionBombError as error:
@@ -238,28 +320,10 @@ def _read_header(stream: BinaryIO, label: str) -> ImageFile.ImageFile:
         raise _damaged(label, reader) from error
 
 
-def _reader_for(start: bytes) -> type[ImageFile.ImageFile] | None:
-    """Tell the kind of an image from its first 16 bytes, never from its suffix, which is often wrong."""
-    if start.startswith(b"\xff\xd8\xff"):
-        return JpegImageFile  # also the first picture of an MPO, which is what cameras call a pair of JPEGs
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile
-    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-        return WebPImageFile
-    if start.startswith((b"GIF87a", b"GIF89a")):
-        return GifImageFile
-    if start.startswith((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")):
-        return TiffImageFile
-    if start.startswith(b"BM"):
-        return BmpImageFile
-    if start[:1] == b"P" and start[1:2] in tuple(b"%d" % digit for digit in range(1, 7)) and start[2:3].isspace():
-        return PpmImageFile
-    return None
-
-
 def _damaged(label: str, image: ImageFile.ImageFile | type[ImageFile.ImageFile]) -> DataError:
-    kind = {"PPM": "PNM", "WEBP": "WebP"}.get(str(image.format), image.format)
-    return DataError(f"{label} begins as a {kind} image but is damaged or cut short: save or fetch it again.")
+    return DataError(
+        f"{label} begins as a {kind_name(image)} image but is damaged or cut short: save or fetch it again."
+    )
 
 
 def _too_large(label: str) -> DataError:
@@ -274,19 +338,23 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image, label: str) -> Image.Image:
-    """Convert to 8-bit RGB without metadata, laying what is transparent on white."""
+def _rgb_profile(image: Image.Image) -> bytes | None:
+    """Return the ICC profile of a loaded image, unless it is broken or for other colours than those that `_decoded` gives."""
+    profile = image.info.get("icc_profile")
+    if not isinstance(profile, bytes) or not _PROFILE_HEADER <= len(profile) <= _LONGEST_PROFILE:
+        return None
+    # A CMYK or grey profile would be wrong in a file of RGB: readers refuse it, or show other colours.
+    return profile if image.mode != "CMYK" and profile[16:20] == b"RGB " and profile[36:40] == b"acsp" else None
+
+
+def _without_metadata(image: Image.Image, label: str) -> Image.Image:
+    """Convert to 8-bit RGB, or RGBA where something may be transparent, without metadata."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         image = _to_eight_bits(image, label)
     if image.mode == "F":
         raise _unsupported(label, "floating-point values")
     try:
-        if image.has_transparency_data:
-            layer = image.convert("RGBA")
-            white = Image.new("RGBA", layer.size, "white")
-            converted = Image.alpha_composite(white, layer).convert("RGB")
-        else:
-            converted = image.convert("RGB")
+        converted = image.convert("RGBA" if image.has_transparency_data else "RGB")
     except ValueError as error:
         raise _unsupported(label, f"colours of the kind {image.mode}") from error
     converted.info = {}

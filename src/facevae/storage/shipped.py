@@ -17,6 +17,7 @@ SHIPPED_NAME = "faces-32"
 FOLDER = Path(__file__).parents[1] / "weights"
 WEIGHTS = f"{SHIPPED_NAME}.safetensors"
 JUDGE = "judge.safetensors"
+FRAME_NETWORK = "frame.safetensors"
 UPSCALERS: dict[UpscalerInputs, str] = {
     "photographs": UPSCALER_FILE.name,
     "reconstructions": RECONSTRUCTIONS_UPSCALER_FILE.name,
@@ -25,6 +26,7 @@ UPSCALERS: dict[UpscalerInputs, str] = {
 SHA256 = {
     WEIGHTS: "6af3ed6e549e3ad2333250c6758362004b6aff92de5fdd9268c4eab95ee18251",
     JUDGE: "bb457e0da7fcf364178cbed629b70c7c1d2b6a1e59c2da165e32f3dedfed39d8",
+    FRAME_NETWORK: "577ee999fde96037bf86494facc3405c97e547eb045778f9922c5fe3f75cf4cf",
     UPSCALERS["photographs"]: "05cb6c8ed36a4ee64c9b606a3f6a1a6f01dcf58d2e600b803b8b5727399c2fb3",
     UPSCALERS["reconstructions"]: "2157a232543028e4786944cacfd9cf488c13d88ce954640317894a82c81be407",
 }
@@ -46,6 +48,15 @@ def shipped_judge() -> Path:
         DataError: it is missing or damaged.
     """
     return _checked(JUDGE)
+
+
+def shipped_frame_network() -> Path:
+    """Return the file of the network that brings faces nearer to CelebA's frame.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    return _checked(FRAME_NETWORK)
 
 
 def shipped_upscaler(inputs: UpscalerInputs) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from facevae.errors import DataError, UsageError
+from facevae.errors import DataError, MissingExtraError, UsageError
 from facevae.storage.output import describe_os_error, make_folder
 
 _EVENT_FILES = "events.out.tfevents.*"
@@ -19,13 +19,15 @@ def check_tensorboard(folder: Path, *, resume: bool) -> None:
     """Refuse early a folder that could not be written, or that holds the events of another training.
 
     Raises:
-        UsageError: the package is missing, `folder` is a file, or a new training would be mixed with an earlier one.
+        MissingExtraError: the package is missing, `folder` is a file, or a new training would be mixed with an earlier one.
         DataError: the folder cannot be read or written.
     """
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
-        raise UsageError("--tensorboard needs the package tensorboard: pip install 'facevae[tensorboard]'") from error
+        raise MissingExtraError(
+            "--tensorboard needs the package tensorboard: pip install 'facevae[tensorboard]'"
+        ) from error
     try:
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file: name a folder with --tensorboard.")

@@ -25,7 +25,7 @@ from facevae.config import ModelConfig
 from facevae.errors import DataError, UsageError
 from facevae.model.device import resolve_device
 from facevae.model.encoder import Floats, Images
-from facevae.model.inference import decode_latents, encode_images
+from facevae.model.inference import decode_latents, decode_levels, encode_images
 from facevae.model.latent_space import AttributeDirections, ClassSums
 from facevae.model.prior import LatentPrior, check_prior_name
 from facevae.model.vae import VAE
@@ -92,9 +92,21 @@ class FaceModel:
         Raises:
             UsageError: the latents are of another width.
         """
+        self._check_latents(latents)
+        return decode_latents(self.vae, latents)
+
+    def decode_levels(self, latents: Floats) -> Floats:
+        """Return what `decode` rounds to whole grey levels: float32 (B, S, S, 3), from 0 to 255.
+
+        Raises:
+            UsageError: the latents are of another width.
+        """
+        self._check_latents(latents)
+        return decode_levels(self.vae, latents)
+
+    def _check_latents(self, latents: Floats) -> None:
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise UsageError(f"{self.name} takes latents of shape (N, {self.latent_dim}), not {latents.shape}.")
-        return decode_latents(self.vae, latents)
 
     def sample(self, count: int, *, seed: int | None = None, temperature: float = 1.0, prior: str = "auto") -> Images:
         """Return `count` new faces (count, S, S, 3), decoded from latents that are drawn at random.

@@ -22,7 +22,9 @@ from facevae.storage.attributes import find_attribute
 from facevae.storage.latents import Latents
 from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
 from facevae.storage.weights import FaceModel
-from facevae.workflows.common import load_batches, load_model, tile_size
+from facevae.workflows.common import load_model, tile_size
+from facevae.workflows.face_finding import FaceChoice, FaceOptions
+from facevae.workflows.face_loading import FaceLoader, named_images
 from facevae.workflows.skipped import Skipped, report_skipped
 from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
@@ -57,6 +59,8 @@ def average(
     *,
     attribute: Sequence[str] | str | None = None,
     latents: StrPath = LATENTS_FILE,
+    align: bool = True,
+    which: FaceChoice = None,
     scale: int | None = None,
     upscale: int | None = None,
     upscaler: StrPath | None = None,
@@ -75,6 +79,8 @@ def average(
         output: the picture, or a binary stream for a PNG.
         attribute: one or more attributes, to take the means of the faces without and with each; only of `latents`.
         latents: the latents file, read only when `images` is None.
+        align: find the faces of pictures that are not CelebA's frames and bring them there; False takes every picture as a frame.
+        which: of a picture with several faces, 1 for the largest, 2 for the next, ..., or "all"; by default the largest.
         scale: how many times to enlarge a face, by default to about 96 pixels.
         upscale: enlarge faces 2, 3 or 4 times with VDSR, in place of `scale`.
         upscaler: what enlarges decoded faces: a file, by default the workspace's `upscaler-reconstructions.safetensors`, or
@@ -100,6 +106,7 @@ def average(
         )
     if len(wanted) > _MAX_ATTRIBUTES:
         raise UsageError(f"{len(wanted)} attributes do not fit into one picture: name up to {_MAX_ATTRIBUTES}.")
+    options = FaceOptions.of(align, which, paths or None)
     check_upscale(upscale, upscaler, scale)
     check_image_name(output_name(output))
     check_output(output, inputs=paths or [latents])
@@ -109,7 +116,8 @@ def average(
     skipped: list[Skipped] = []
     names: tuple[str, ...] = ()
     if paths:
-        groups = _of_images(paths, model, skipped, strict, report)
+        loader = FaceLoader(model.image_size, options)
+        groups = _of_images(paths, loader, model, skipped, strict, report)
     else:
         names, groups = _of_latents(latents, wanted, model, report)
     counts = tuple(groups.counts.tolist())
@@ -121,17 +129,18 @@ def average(
 
 
 def _of_images(
-    paths: Sequence[Path], model: FaceModel, skipped: list[Skipped], strict: bool, report: Report
+    paths: Sequence[Path], loader: FaceLoader, model: FaceModel, skipped: list[Skipped], strict: bool, report: Report
 ) -> GroupMeans:
     groups = GroupMeans(1, model.latent_dim)
-    for batch in load_batches(paths, model.image_size, ENCODE_BATCH, skipped, strict=strict):
-        mean, _ = model.encode(batch.images)
+    for batch in loader.batches(paths, ENCODE_BATCH, skipped, strict=strict):
+        mean, _ = model.encode(named_images(batch).images)
         groups.add(mean, np.ones((len(mean), 1), dtype=np.bool_))
-        report(Progress("average", int(groups.counts[0]) + len(skipped), len(paths)))
+        report(Progress("average", loader.read, len(paths)))
+    loader.finding.tell(report)
     if not groups.counts[0]:
         first = skipped[0].reason
         raise DataError(
-            first if len(paths) == 1 else f"None of the {len(paths)} images could be read. The first: {first}"
+            first if len(paths) == 1 else f"None of the {len(paths)} images could be used. The first: {first}"
         )
     return groups
 

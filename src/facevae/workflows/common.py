@@ -1,8 +1,7 @@
-"""What several workflows need: the model of the workspace, and faces read from image files."""
+"""What several workflows need: the model of the workspace, and what it makes of latents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,20 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facevae.config import PICTURE_SCALE, WEIGHTS_FILE, ModelConfig
-from facevae.errors import DataError, MismatchError, UsageError
+from facevae.errors import MismatchError, UsageError
 from facevae.model.device import resolve_device
 from facevae.progress import Notice, Progress, Report
 from facevae.storage.faces import Faces
-from facevae.storage.images import load_face
 from facevae.storage.output import StrPath
 from facevae.storage.shipped import SHIPPED_NAME, names_shipped, shipped_weights
 from facevae.storage.weights import FaceModel
-from facevae.workflows.skipped import Skipped
-
-Face = Path | bytes
-"""A face picture: a file, or the bytes of one (as read from standard input)."""
-
-STDIN_NAME = "stdin"
 
 
 class NamedImages(NamedTuple):
@@ -79,60 +71,6 @@ def check_size(faces: Faces, model: FaceModel) -> None:
             f"{model.image_size} x {model.image_size}: "
             f"prepare them with --size {model.image_size}, or name other weights."
         )
-
-
-def as_face(face: StrPath | bytes) -> Face:
-    """Return a face named by a string as a path."""
-    return Path(face) if isinstance(face, str) else face
-
-
-def as_faces(faces: Sequence[StrPath | bytes] | StrPath | bytes) -> list[Face]:
-    """Return faces named by strings as paths; a single one is a list of one."""
-    if isinstance(faces, str | Path | bytes):
-        return [as_face(faces)]
-    return [as_face(face) for face in faces]
-
-
-def face_name(face: Face) -> str:
-    """Return what to call a face in messages and files: its path, or "stdin" for bytes."""
-    return str(face) if isinstance(face, Path) else STDIN_NAME
-
-
-def short_name(face: Face) -> str:
-    """Return what to call a face in a picture: its file name without folder and suffix."""
-    return face.stem if isinstance(face, Path) else STDIN_NAME
-
-
-def load_faces(faces: Sequence[Face], size: int) -> NamedImages:
-    """Return every face resized to (size, size), named as in a picture.
-
-    Raises:
-        DataError: one of them is not a readable image.
-    """
-    images = [load_face(face, size, face_name(face)) for face in faces]
-    return NamedImages(np.stack(images), [short_name(face) for face in faces])
-
-
-def load_batches(
-    faces: Iterable[Face], size: int, batch_size: int, skipped: list[Skipped], *, strict: bool
-) -> Iterator[NamedImages]:
-    """Yield the faces resized, in batches; unreadable ones are added to `skipped`, or raised when `strict`."""
-    images: list[NDArray[np.uint8]] = []
-    names: list[str] = []
-    for face in faces:
-        try:
-            images.append(load_face(face, size, face_name(face)))
-        except DataError as error:
-            if strict:
-                raise
-            skipped.append(Skipped(face_name(face), str(error)))
-            continue
-        names.append(face_name(face))
-        if len(images) == batch_size:
-            yield NamedImages(np.stack(images), names)
-            images, names = [], []
-    if images:
-        yield NamedImages(np.stack(images), names)
 
 
 def decode_rows(

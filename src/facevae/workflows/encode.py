@@ -23,7 +23,9 @@ from facevae.storage.latents import LatentsWriter, Shard
 from facevae.storage.output import Output, StrPath, as_output, check_output, output_path
 from facevae.storage.weights import FaceModel
 from facevae.version import __version__
-from facevae.workflows.common import check_size, find_weights, load_batches
+from facevae.workflows.common import check_size, find_weights
+from facevae.workflows.face_finding import FaceChoice, FaceOptions
+from facevae.workflows.face_loading import FaceLoader, named_images
 from facevae.workflows.launch import leads, local_device, started_together
 from facevae.workflows.shards import (
     ShardNumber,
@@ -60,6 +62,8 @@ def encode(
     *,
     faces: StrPath = FACES_FILE,
     shard: str | None = None,
+    align: bool = True,
+    which: FaceChoice = None,
     weights: StrPath | None = None,
     precision: str = "fp32",
     device: str = "auto",
@@ -75,6 +79,8 @@ def encode(
         output: a path, or a binary stream.
         faces: the prepared faces, read only when `images` is None.
         shard: encode only part I of N of the faces, given as "I/N" (I from 1 on); `merge` joins the N files.
+        align: find the faces of pictures that are not CelebA's frames and bring them there; False takes every picture as a frame.
+        which: of a picture with several faces, 1 for the largest, 2 for the next, ..., or "all"; by default the largest.
         weights: the weights file; by default the workspace's, or the shipped ones if it has none.
         precision: of the convolutions: fp32, bf16, or auto for bf16 where the device has it. In bf16 the latents differ in the
             third digit.
@@ -92,6 +98,7 @@ def encode(
     if isinstance(images, str | Path):
         images = [images]
     paths = [Path(image) for image in images] if images is not None else None
+    options = FaceOptions.of(align, which, paths)
     if started_together():
         return _encode_together(paths, output, faces, shard, weights, precision, device, report)
     number = parse_shard(shard) if shard is not None else None
@@ -101,7 +108,8 @@ def encode(
     check_output(output, inputs=[encoder.path, *(paths if paths is not None else [faces])], kind=LATENTS)
     if paths is None:
         return _encode_prepared(faces, encoder, output, number, report)
-    return _encode_images(paths, encoder, output, strict, report)
+    loader = FaceLoader(encoder.model.image_size, options)
+    return _encode_images(paths, loader, encoder, output, strict, report)
 
 
 def _encode_together(
@@ -196,15 +204,15 @@ def _slices(wanted: range, faces: Faces, block: int) -> Iterator[range]:
 
 
 def _encode_images(
-    images: Sequence[Path], encoder: _Encoder, output: Output, strict: bool, report: Report
+    images: Sequence[Path], loader: FaceLoader, encoder: _Encoder, output: Output, strict: bool, report: Report
 ) -> EncodeResult:
     skipped: list[Skipped] = []
     names: deque[list[str]] = deque()
 
     def loaded() -> Iterator[Images]:
-        for batch in load_batches(images, encoder.model.image_size, ENCODE_BATCH, skipped, strict=strict):
-            names.append(batch.names)
-            yield batch.images
+        for batch in loader.batches(images, ENCODE_BATCH, skipped, strict=strict):
+            names.append([face.name for face in batch])
+            yield named_images(batch).images
 
     count = 0
     with output_path(output) as temporary, encoder.writer(temporary, None) as writer:
@@ -212,10 +220,11 @@ def _encode_images(
             for mean, log_variance in posteriors:
                 writer.append(mean, log_variance, names.popleft())
                 count += len(mean)
-                report(Progress("encode", count + len(skipped), len(images)))
+                report(Progress("encode", loader.read, len(images)))
         if count == 0:
             raise DataError(skipped[0].reason if len(skipped) == 1 else _nothing_read(skipped))
         writer.finish()
+    loader.finding.tell(report)
     report_skipped(skipped, report)
     return EncodeResult(output, count, encoder.model.latent_dim, tuple(skipped))
 
@@ -223,4 +232,4 @@ def _encode_images(
 def _nothing_read(skipped: Sequence[Skipped]) -> str:
     if not skipped:
         return "There is no image to encode: name image files, or pass - and send paths to standard input."
-    return f"None of the {len(skipped)} images could be read. The first: {skipped[0].reason}"
+    return f"None of the {len(skipped)} images could be used. The first: {skipped[0].reason}"

@@ -20,8 +20,11 @@ from facevae.model.interpolation import Floats, linear
 from facevae.model.interpolation import spherical as great_circle
 from facevae.progress import Report, silent
 from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
-from facevae.workflows.common import as_faces, decode_rows, load_faces, load_model, tile_size
+from facevae.workflows.common import decode_rows, load_model, tile_size
+from facevae.workflows.face_finding import FaceChoice, FaceOptions
+from facevae.workflows.face_loading import load_faces, named_images
 from facevae.workflows.picture_format import STRIP, resolve_picture
+from facevae.workflows.picture_sources import as_sources
 from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
 _STRIP_STEPS = 9
@@ -58,6 +61,8 @@ def interpolate(
     steps: int | None = None,
     spherical: bool = False,
     picture_format: str | None = None,
+    align: bool = True,
+    which: FaceChoice = None,
     scale: int | None = None,
     upscale: int | None = None,
     upscaler: StrPath | None = None,
@@ -74,6 +79,8 @@ def interpolate(
         spherical: go along the great circle instead of the straight line, see `model.interpolation.spherical`.
         picture_format: "png" for a strip, "gif", "webp", "apng" or "mp4" for an animation there and back; by default what the
             output's suffix says.
+        align: find the faces of pictures that are not CelebA's frames and bring them there; False takes every picture as a frame.
+        which: of a picture with several faces, 1 for the largest, 2 for the next, ..., or "all"; by default the largest.
         scale: how many times to enlarge a face, by default to about 96 pixels.
         upscale: enlarge faces 2, 3 or 4 times with VDSR, in place of `scale`.
         upscaler: what enlarges decoded faces: a file, by default the workspace's `upscaler-reconstructions.safetensors`, or
@@ -86,19 +93,21 @@ def interpolate(
         DataError: a file is missing or damaged, or an MP4 is asked for without ffmpeg.
         UsageError: there are fewer than two faces, or a value is out of range.
     """
-    sources = as_faces(faces)
-    if len(sources) < 2:
+    sources = as_sources(faces)
+    options = FaceOptions.of(align, which)
+    if len(sources) < 2 and not (sources and options.all_faces):
         raise UsageError("An interpolation goes from one face to another: name at least two image files.")
     check_upscale(upscale, upscaler, scale)
     target, picture_format = resolve_picture(
         as_output(output) if output is not None else None, picture_format, INTERPOLATION_FILE
     )
-    places = _places(steps, picture_format, len(sources) - 1)
+    places = _places(steps, picture_format)
     check_output(target, inputs=[face for face in sources if isinstance(face, Path)])
     model = load_model(weights, device, report)
     of_inputs = FaceUpscaling.load(upscale, None, "photographs", device, report)
     of_decoded = FaceUpscaling.load(upscale, upscaler, "reconstructions", device, report)
-    inputs = load_faces(sources, model.image_size)
+    inputs = named_images(load_faces(sources, model.image_size, options, report))
+    _check_extent(inputs.names, len(places))
     mean, _ = model.encode(inputs.images)
     way = great_circle if spherical else linear
     latents = np.stack([way(first, second, np.asarray(places, dtype=np.float32)) for first, second in pairwise(mean)])
@@ -118,15 +127,23 @@ def interpolate(
     return InterpolateResult(path, tuple(inputs.names), places, latents, decoded, tuple(distances.tolist()))
 
 
-def _places(steps: int | None, picture_format: str, pairs: int) -> tuple[float, ...]:
+def _places(steps: int | None, picture_format: str) -> tuple[float, ...]:
     if steps is None:
         steps = _STRIP_STEPS if picture_format == STRIP else _FRAMES
     if not 2 <= steps <= _MAX_STEPS:
         raise UsageError(
             f"{steps} steps from face to face are out of range: use a whole number from 2 to {_MAX_STEPS:,}."
         )
-    if steps * pairs > _MAX_TILES:
-        raise UsageError(
-            f"{pairs + 1} faces with {steps} steps between them do not fit into one picture: name fewer, or fewer steps."
-        )
     return tuple((np.arange(steps) / (steps - 1)).tolist())
+
+
+def _check_extent(names: Sequence[str], steps: int) -> None:
+    """Raise a `UsageError` for fewer faces than two, or more than a picture holds."""
+    if len(names) < 2:
+        raise UsageError(
+            f"An interpolation goes from one face to another, and {names[0]} has only one: name another image."
+        )
+    if steps * (len(names) - 1) > _MAX_TILES:
+        raise UsageError(
+            f"{len(names)} faces with {steps} steps between them do not fit into one picture: name fewer, or fewer steps."
+        )

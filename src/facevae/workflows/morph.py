@@ -11,14 +11,17 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facevae.config import DEFAULT_ATTRIBUTE, MORPH_FILE, MORPH_STEPS
+from facevae.config import DEFAULT_ATTRIBUTE, MORPH_FILE, MORPH_STEPS, PASTE_STEPS
 from facevae.errors import UsageError
 from facevae.model.latent_space import Floats, walk
 from facevae.progress import Notice, Report, silent
 from facevae.storage.directions import check_kind
 from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
 from facevae.storage.weights import FaceModel
-from facevae.workflows.common import as_faces, decode_rows, load_faces, load_model, tile_size
+from facevae.workflows.common import decode_rows, load_model, tile_size
+from facevae.workflows.face_finding import FaceChoice, FaceOptions
+from facevae.workflows.face_loading import load_faces, named_images
+from facevae.workflows.morph_photograph import PhotographEdit, StepTarget, check_paste, step_targets
 from facevae.workflows.morph_picture import MorphPicture, Walked
 from facevae.workflows.moving import (
     Attributes,
@@ -30,6 +33,7 @@ from facevae.workflows.moving import (
     weighted_attributes,
 )
 from facevae.workflows.picture_format import STRIP, resolve_picture
+from facevae.workflows.picture_sources import as_sources
 from facevae.workflows.side_effects import SideEffect, side_effects, side_effects_in_words
 from facevae.workflows.upscalers import check_upscale
 
@@ -43,7 +47,8 @@ class MorphResult:
     """What `morph` made.
 
     Attributes:
-        path: the picture, None for a stream.
+        paths: the pictures: one, several with `paste` and several steps, none for a stream.
+        names: of the faces.
         movement: what was added for n = 1.
         steps: every n; of an animation, those it goes between.
         morphs: uint8 (N, K, S, S, 3), a row for each face; of a grid (K2, K, S, S, 3), a row for each of `steps2`.
@@ -54,7 +59,8 @@ class MorphResult:
         side_effects2: as `side_effects`, of `movement2`.
     """
 
-    path: Path | None
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
     movement: Movement
     steps: tuple[float, ...]
     morphs: NDArray[np.uint8]
@@ -62,6 +68,11 @@ class MorphResult:
     movement2: Movement | None = None
     steps2: tuple[float, ...] = ()
     side_effects2: tuple[SideEffect, ...] | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The picture where there is one, None for a stream and for several."""
+        return self.paths[0] if len(self.paths) == 1 else None
 
     @property
     def attribute(self) -> str:
@@ -75,7 +86,7 @@ class MorphResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was done as plain dictionaries, lists and numbers, for JSON."""
-        found = _plain(self.movement, self.steps, self.side_effects)
+        found = {"faces": list(self.names), **_plain(self.movement, self.steps, self.side_effects)}
         if self.movement2 is not None:
             found["second"] = _plain(self.movement2, self.steps2, self.side_effects2)
         return found
@@ -124,13 +135,16 @@ def morph(
     attribute: Attributes = DEFAULT_ATTRIBUTE,
     output: StrPath | BinaryIO | None = None,
     *,
-    steps: str | Sequence[float] = MORPH_STEPS,
+    steps: str | Sequence[float] | None = None,
     attribute2: Attributes | None = None,
     steps2: str | Sequence[float] | None = None,
     keep: str | Sequence[str] = (),
     direction: str = "mean",
+    paste: bool = False,
     picture_format: str | None = None,
     latents: StrPath | None = None,
+    align: bool = True,
+    which: FaceChoice = None,
     scale: int | None = None,
     upscale: int | None = None,
     upscaler: StrPath | None = None,
@@ -145,15 +159,19 @@ def morph(
         attribute: an attribute, or several with their weights, see `Attributes`; names without regard to case, and to spaces
             against underscores.
         output: the picture (by default `morph.png`, or with the suffix of the format), or a binary stream.
-        steps: see `parse_steps`; or the multipliers themselves.
+        steps: see `parse_steps`; or the multipliers themselves. By default -3,3, and with `paste` 1.
         attribute2: what to move one face along in a second direction: a grid, with a row for each of `steps2`.
         steps2: the multipliers of the second direction, by default as `steps`.
         keep: attributes to hold still: "Male,Young" or a list of names.
         direction: "mean", the difference of the class means; "logistic", along the normal of a linear classifier; or
             "regression", what an attribute brings while all the others stay. See `facevae.model.directions`.
+        paste: instead of decoded faces, write the photograph with the edit in it: what it changes in the decoded faces is
+            enlarged and added where they lie, see `facevae.model.pasting`. Several steps are several files, `morph_n-1.png`.
         picture_format: "png" for a strip, "gif", "webp", "apng" or "mp4" for an animation; by default what the output's suffix
             says.
         latents: take the directions from this `latents.h5` instead of the weights file.
+        align: find the faces of pictures that are not CelebA's frames and bring them there; False takes every picture as a frame.
+        which: of a picture with several faces, 1 for the largest, 2 for the next, ..., or "all"; by default the largest.
         scale: how many times to enlarge a face, by default to about 96 pixels.
         upscale: enlarge faces 2, 3 or 4 times with VDSR, in place of `scale`.
         upscaler: what enlarges decoded faces: a file, by default the workspace's `upscaler-reconstructions.safetensors`, or
@@ -167,39 +185,51 @@ def morph(
         MismatchError: the latents were made by other weights.
         UsageError: there is no such attribute, or a value is out of range.
     """
-    sources = as_faces(faces)
+    sources = as_sources(faces)
     if not sources:
         raise UsageError("There is no face to morph: name at least one image file.")
+    if paste:
+        drawn = (("--scale", scale), ("--upscale", upscale), ("--upscaler", upscaler))
+        check_paste(len(sources), grid=attribute2 is not None, direct=drawn)
+    options = FaceOptions.of(align, which)
     check_upscale(upscale, upscaler, scale)
     check_kind(direction)
-    axes = [_Axis.of(attribute, steps)]
+    target, picture_format = resolve_picture(
+        as_output(output) if output is not None else None, picture_format, MORPH_FILE
+    )
+    pasted_still = paste and picture_format == STRIP
+    axes = [_Axis.of(attribute, (PASTE_STEPS if pasted_still else MORPH_STEPS) if steps is None else steps)]
     if attribute2 is not None:
         axes.append(_Axis.of(attribute2, MORPH_STEPS if steps2 is None else steps2))
     elif steps2 is not None:
         raise UsageError("--steps2 goes with a second attribute: name one with --attr2.")
-    target, picture_format = resolve_picture(
-        as_output(output) if output is not None else None, picture_format, MORPH_FILE
-    )
     _check_extent(len(sources), axes, picture_format)
-    check_output(target, inputs=[face for face in sources if isinstance(face, Path)])
+    inputs = [face for face in sources if isinstance(face, Path)]
+    check_output(target, inputs=inputs)
+    targets = step_targets(target, axes[0].steps, inputs) if pasted_still else [StepTarget(0.0, target)]
     model = load_model(weights, device, report)
     with open_directions(model, Path(latents) if latents is not None else None) as directions:
         report_stand_in(directions, direction, report)
         movements = [find_movement(directions, axis.attributes, keep, direction, report) for axis in axes]
     side = tile_size(model.image_size, upscale or scale)
     picture = MorphPicture.load(picture_format, side, upscale, upscaler, device, report)
-    inputs = load_faces(sources, model.image_size)
-    mean, _ = model.encode(inputs.images)
+    loaded = load_faces(sources, model.image_size, options, report)
+    _check_extent(len(loaded), axes, picture_format)
+    shown = named_images(loaded)
+    mean, _ = model.encode(shown.images)
     effects = [_side_effects(model, mean, movement, report) for movement in movements]
     walked = [Walked(movement, axis.steps) for movement, axis in zip(movements, axes, strict=True)]
     if picture_format != STRIP:
         ends = min(axes[0].steps), max(axes[0].steps)
         walked = [Walked(movements[0], tuple(np.linspace(*ends, _FRAMES).tolist()))]
     morphs = _decode_walks(model, mean, walked, report)
-    write_bytes(target, picture.drawn(inputs, morphs, walked, output_name(target)))
-    result = MorphResult(
-        target if isinstance(target, Path) else None, movements[0], axes[0].steps, morphs, side_effects=effects[0]
-    )
+    if paste:
+        edit = PhotographEdit.of(loaded, mean, model)
+        edit.write(walked[0], targets, picture_format, report)
+    else:
+        write_bytes(target, picture.drawn(shown, morphs, walked, output_name(target)))
+    paths = tuple(each.output for each in targets if isinstance(each.output, Path))
+    result = MorphResult(paths, tuple(shown.names), movements[0], axes[0].steps, morphs, side_effects=effects[0])
     if len(axes) == 1:
         return result
     return replace(result, movement2=movements[1], steps2=axes[1].steps, side_effects2=effects[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,10 @@ from facevae.storage.faces import Faces
 from facevae.storage.latents import Latents
 from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
 from facevae.storage.weights import FaceModel
-from facevae.workflows.common import as_faces, face_name, load_faces, load_model, tile_size
+from facevae.workflows.common import load_model, tile_size
+from facevae.workflows.face_finding import FaceChoice, FaceOptions
+from facevae.workflows.face_loading import load_faces
+from facevae.workflows.picture_sources import as_sources
 from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
 _READ_LATENTS = 8192
@@ -29,6 +33,7 @@ _MAX_COUNT = 10_000
 _MAX_QUERIES = 200
 _MAX_TILES = 2_000
 _NAMES_LOOKED_AT = 2_000
+_FACE_OF_SEVERAL = re.compile(r"(?P<picture>.+)#(?P<number>[0-9]+)", re.DOTALL)
 
 
 class Neighbour(NamedTuple):
@@ -64,6 +69,8 @@ def neighbours(
     count: int = NEIGHBOURS_COUNT,
     metric: str = METRICS[0],
     faces: StrPath = FACES_FILE,
+    align: bool = True,
+    which: FaceChoice = None,
     scale: int | None = None,
     upscale: int | None = None,
     upscaler: StrPath | None = None,
@@ -82,6 +89,8 @@ def neighbours(
         metric: "cosine" or "euclidean", see `model.nearest.METRICS`.
         faces: the prepared faces that the latents were made from, for the picture; without them, it shows what the latents
             decode to.
+        align: find the faces of pictures that are not CelebA's frames and bring them there; False takes every picture as a frame.
+        which: of a picture with several faces, 1 for the largest, 2 for the next, ..., or "all"; by default the largest.
         scale: how many times to enlarge a face, by default to about 96 pixels.
         upscale: enlarge faces 2, 3 or 4 times with VDSR, in place of `scale`.
         upscaler: what enlarges decoded faces: a file, by default the workspace's `upscaler-reconstructions.safetensors`, or
@@ -95,31 +104,34 @@ def neighbours(
         MismatchError: the latents were made by other weights.
         UsageError: no face is given, or there is none of that name, or a value is out of range.
     """
-    sources = as_faces(images) if images is not None else []
+    sources = as_sources(images) if images is not None else []
     names = [name] if isinstance(name, str) else list(name) if name is not None else []
     target, latents, faces = as_output(output) if output is not None else None, Path(latents), Path(faces)
     _check_values(len(sources) + len(names), count, metric, drawn=target is not None)
+    options = FaceOptions.of(align, which, sources or None)
     check_upscale(upscale, upscaler, scale)
     if target is not None:
         check_image_name(output_name(target))
         inputs = [latents, faces, *(face for face in sources if isinstance(face, Path))]
         check_output(target, inputs=inputs)
     model = load_model(weights, device, report)
-    given = load_faces(sources, model.image_size).images if sources else np.empty((0, 0, 0, 3), dtype=np.uint8)
+    loaded = load_faces(sources, model.image_size, options, report)
+    _check_values(len(loaded) + len(names), count, metric, drawn=target is not None)
+    given = [face.image for face in loaded]
     with Latents(latents) as opened:
         opened.check_made_by(model.hash(), model.name)
         rows = [_row_of(each, opened) for each in names]
-        encoded = [model.encode(given)[0]] if sources else []
+        encoded = [model.encode(np.stack(given))[0]] if given else []
         wanted = np.concatenate([*encoded, *(opened.mean(row, row + 1) for row in rows)])
-        found = _search(opened, wanted, count, metric, [-1] * len(sources) + rows, report)
-        queries = _named(opened, [*(face_name(face) for face in sources), *names], found)
+        found = _search(opened, wanted, count, metric, [-1] * len(given) + rows, report)
+        queries = _named(opened, [*(face.name for face in loaded), *names], found)
         if target is not None:
             side = tile_size(model.image_size, upscale or scale)
             of_photographs = FaceUpscaling.load(upscale, None, "photographs", device, report)
             of_decoded = FaceUpscaling.load(upscale, upscaler, "reconstructions", device, report)
             shown, decoded = _shown(opened, [*rows, *found.rows.ravel().tolist()], faces, model, report)
             shown = (of_decoded if decoded else of_photographs).all(shown)
-            heads = [*of_photographs.each(given), *shown[: len(rows)]]
+            heads = [*(of_photographs.each(np.stack(given)) if given else ()), *shown[: len(rows)]]
             picture = _picture(queries, np.stack(heads), shown[len(rows) :], metric, decoded, side)
             write_bytes(target, image_bytes(picture, output_name(target)))
     return NeighboursResult(target if isinstance(target, Path) else None, metric, queries)
@@ -208,4 +220,7 @@ def _picture(
 
 
 def _short(name: str) -> str:
-    return " ".join(Path(name).stem.split())
+    """Return what to call a face in a picture: "photo #2" for "folder/photo.jpg#2"."""
+    one = _FACE_OF_SEVERAL.fullmatch(name)
+    picture, number = (one["picture"], f" #{one['number']}") if one is not None else (name, "")
+    return " ".join(Path(picture).stem.split()) + number

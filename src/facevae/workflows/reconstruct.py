@@ -18,7 +18,9 @@ from facevae.progress import Report, silent
 from facevae.storage.faces import Faces
 from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
 from facevae.storage.weights import FaceModel
-from facevae.workflows.common import NamedImages, check_size, load_faces, load_model, tile_size
+from facevae.workflows.common import NamedImages, check_size, load_model, tile_size
+from facevae.workflows.face_finding import FaceChoice, FaceOptions
+from facevae.workflows.face_loading import load_faces, named_images
 from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
 _MAX_IN_PICTURE = 200
@@ -41,6 +43,8 @@ def reconstruct(
     *,
     count: int = RECONSTRUCT_COUNT,
     faces: StrPath = FACES_FILE,
+    align: bool = True,
+    which: FaceChoice = None,
     scale: int | None = None,
     upscale: int | None = None,
     upscaler: StrPath | None = None,
@@ -55,6 +59,8 @@ def reconstruct(
         output: the picture, or a binary stream for a PNG.
         count: how many faces to take from `faces`.
         faces: the prepared faces, read only when `images` is None.
+        align: find the faces of pictures that are not CelebA's frames and bring them there; False takes every picture as a frame.
+        which: of a picture with several faces, 1 for the largest, 2 for the next, ..., or "all"; by default the largest.
         scale: how many times to enlarge a face, by default to about 96 pixels.
         upscale: enlarge faces 2, 3 or 4 times with VDSR, in place of `scale`.
         upscaler: what enlarges decoded faces: a file, by default the workspace's `upscaler-reconstructions.safetensors`, or
@@ -74,16 +80,19 @@ def reconstruct(
     paths = [Path(image) for image in images] if images is not None else None
     if paths is not None and not paths:
         raise UsageError("There is no face to reconstruct: name image files, or send paths to standard input.")
-    wanted = count if paths is None else len(paths)
-    if not 1 <= wanted <= _MAX_IN_PICTURE:
-        raise UsageError(f"{wanted} faces do not fit into one picture: ask for 1 to {_MAX_IN_PICTURE}.")
+    options = FaceOptions.of(align, which, paths)
+    _check_count(count if paths is None else len(paths))
     check_upscale(upscale, upscaler, scale)
     check_image_name(output_name(output))
     check_output(output, inputs=paths or [])
     model = load_model(weights, device, report)
     of_inputs = FaceUpscaling.load(upscale, None, "photographs", device, report)
     of_outputs = FaceUpscaling.load(upscale, upscaler, "reconstructions", device, report)
-    inputs = load_faces(paths, model.image_size) if paths is not None else _prepared(Path(faces), model, count)
+    if paths is None:
+        inputs = _prepared(Path(faces), model, count)
+    else:
+        inputs = named_images(load_faces(paths, model.image_size, options, report))
+        _check_count(len(inputs.names))
     mean, _ = model.encode(inputs.images)
     reconstructions = model.decode(mean)
     difference = inputs.images.astype(np.float64) - reconstructions
@@ -98,6 +107,11 @@ def reconstruct(
     write_bytes(output, image_bytes(picture, output_name(output)))
     path = output if isinstance(output, Path) else None
     return ReconstructResult(path, tuple(inputs.names), tuple(errors), inputs.images, reconstructions)
+
+
+def _check_count(wanted: int) -> None:
+    if not 1 <= wanted <= _MAX_IN_PICTURE:
+        raise UsageError(f"{wanted} faces do not fit into one picture: ask for 1 to {_MAX_IN_PICTURE}.")
 
 
 def _prepared(path: Path, model: FaceModel, count: int) -> NamedImages:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from facevae.config import UPSCALE_FACTOR
 from facevae.errors import DataError, UsageError
-from facevae.figures.picture import check_image_name, check_image_size, save_image
+from facevae.figures.picture import check_image_size, save_image
 from facevae.model.device import resolve_device
 from facevae.model.precision import resolve_precision
 from facevae.model.upscaling import count_tiles
@@ -22,7 +22,8 @@ from facevae.progress import Progress, Report, silent
 from facevae.storage.images import open_image
 from facevae.storage.output import Output, StrPath, as_output, check_output, make_folder, output_name, output_path
 from facevae.storage.upscaler_file import check_factor
-from facevae.workflows.common import Face, as_faces, face_name, short_name
+from facevae.workflows.picture_sources import PictureSource, as_sources, short_name, source_name
+from facevae.workflows.picture_targets import single_target
 from facevae.workflows.skipped import Skipped, report_skipped
 from facevae.workflows.upscalers import load_upscaler
 
@@ -58,7 +59,7 @@ class UpscaleResult:
 class _Picture(NamedTuple):
     """An image that was read, (H, W, 3) uint8, of which source, and where its enlargement goes."""
 
-    source: Face
+    source: PictureSource
     target: Output
     image: NDArray[np.uint8]
 
@@ -91,7 +92,7 @@ def upscale(
         DataError: a file is missing or damaged, no image could be enlarged, or the output cannot be written.
         UsageError: a value is out of range, or two pictures would have the same name.
     """
-    sources = as_faces(images)
+    sources = as_sources(images)
     if not sources:
         raise UsageError("There is no image to enlarge: name at least one image file.")
     check_factor(factor)
@@ -126,20 +127,17 @@ def _told(tiles: int, done: int, images: int, report: Report) -> Callable[[int],
     return told
 
 
-def _targets(sources: Sequence[Face], output: Output | None, factor: int) -> tuple[Path | None, list[Output]]:
+def _targets(sources: Sequence[PictureSource], output: Output | None, factor: int) -> tuple[Path | None, list[Output]]:
     """Return the folder to make, if there is one, and where the enlargement of each source goes.
 
     Raises:
         UsageError: two of them would go to one place, or one over an input.
     """
     inputs = [source for source in sources if isinstance(source, Path)]
-    if output is not None and (not isinstance(output, Path) or not _is_folder(output)):
-        if len(sources) > 1:
-            where = str(output) if isinstance(output, Path) else "standard output"
-            raise UsageError(f"{len(sources)} pictures cannot all go to {where}: name a folder with -o.")
-        check_image_name(output_name(output))
-        check_output(output, inputs=inputs)
-        return None, [output]
+    single = single_target(len(sources), output) if output is not None else None
+    if single is not None:
+        check_output(single, inputs=inputs)
+        return None, [single]
     folder = output if isinstance(output, Path) else Path()
     targets = [folder / f"{short_name(source)}-x{factor}.png" for source in sources]
     _check_distinct(sources, targets)
@@ -148,35 +146,31 @@ def _targets(sources: Sequence[Face], output: Output | None, factor: int) -> tup
     return output if isinstance(output, Path) else None, list(targets)
 
 
-def _is_folder(output: Path) -> bool:
-    return output.is_dir() or not output.suffix
-
-
-def _check_distinct(sources: Sequence[Face], targets: Sequence[Path]) -> None:
-    taken: dict[str, Face] = {}
+def _check_distinct(sources: Sequence[PictureSource], targets: Sequence[Path]) -> None:
+    taken: dict[str, PictureSource] = {}
     for source, target in zip(sources, targets, strict=True):
         place = os.path.normcase(target)
         if place in taken:
             raise UsageError(
-                f"{face_name(taken[place])} and {face_name(source)} would both be written to {target}: enlarge them one by one, "
-                "each with its own -o."
+                f"{source_name(taken[place])} and {source_name(source)} would both be written to {target}: "
+                "enlarge them one by one, each with its own -o."
             )
         taken[place] = source
 
 
 def _groups(
-    jobs: Sequence[tuple[Face, Output]], factor: int, skipped: list[Skipped], *, strict: bool
+    jobs: Sequence[tuple[PictureSource, Output]], factor: int, skipped: list[Skipped], *, strict: bool
 ) -> Iterator[list[_Picture]]:
     """Yield the pictures, read, in groups of so many pixels, and a larger one alone; unreadable ones go to `skipped`."""
     group: list[_Picture] = []
     pixels = 0
     for source, target in jobs:
         try:
-            image = np.array(open_image(source, face_name(source), enlarged=factor))
+            image = np.array(open_image(source, source_name(source), enlarged=factor))
         except DataError as error:
             if strict:
                 raise
-            skipped.append(Skipped(face_name(source), str(error)))
+            skipped.append(Skipped(source_name(source), str(error)))
             continue
         check_image_size(output_name(target), image.shape[1] * factor, image.shape[0] * factor)
         size = image.shape[0] * image.shape[1] * factor**2
@@ -197,4 +191,4 @@ def _write(picture: _Picture, enlarged: NDArray[np.uint8]) -> UpscaledPicture:
         save_image(Image.fromarray(enlarged), stream, output_name(picture.target))
     (height, width), (tall, wide) = picture.image.shape[:2], enlarged.shape[:2]
     path = picture.target if isinstance(picture.target, Path) else None
-    return UpscaledPicture(face_name(picture.source), path, (width, height), (wide, tall))
+    return UpscaledPicture(source_name(picture.source), path, (width, height), (wide, tall))
