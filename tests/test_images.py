@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from facevae.errors import DataError
 from facevae.storage import images
@@ -557,3 +558,62 @@ def test_grey_and_cmyk_jpegs_are_decoded_at_reduced_scale() -> None:
         data = encoded(photograph(400, 400).convert(mode), "JPEG")
         assert open_image(data, at_least=32).size == (100, 100)
         assert decibels(load_face(data, 32), fully_decoded(data, 32)) >= 50
+
+
+# ------------------------------------------------------------------------------------------ kinds that take more
+
+
+def heic_of(image: Image.Image) -> bytes:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, quality=95)
+    return buffer.getvalue()
+
+
+def smooth_picture(width: int = 96, height: int = 64) -> Image.Image:
+    """Two gradients, which every lossy format keeps nearly as they are."""
+    across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([across, down, 255 - across], axis=-1).astype(np.uint8))
+
+
+def test_heic_is_read_with_the_extra() -> None:
+    picture = smooth_picture()
+    data = heic_of(picture)
+    read = open_image(data)
+    assert (read.mode, read.size, picture_size(data)) == ("RGB", (96, 64), (96, 64))
+    assert np.abs(np.asarray(read).astype(int) - np.asarray(picture)).mean() < 4
+
+
+@pytest.mark.parametrize("cut", [100, 400])
+def test_a_damaged_heic_is_told(cut: int) -> None:
+    with pytest.raises(DataError) as error:
+        open_image(heic_of(smooth_picture())[:cut], "anna.heic")
+    assert str(error.value) == "anna.heic begins as a HEIC image but is damaged or cut short: save or fetch it again."
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"msf1"])
+def test_without_the_extra_a_heic_names_it(brand: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setitem(sys.modules, "pillow_heif.as_plugin", None)
+    data = b"\0\0\0\x18ftyp" + brand + bytes(40)
+    with pytest.raises(DataError) as error:
+        open_image(data, "anna.heic")
+    assert str(error.value) == (
+        'anna.heic is a HEIC image, which takes the extra heic: pip install "facevae[heic]", or save it as a JPEG.'
+    )
+
+
+def test_avif_is_read_where_pillow_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = smooth_picture()
+    if features.check("avif"):
+        buffer = io.BytesIO()
+        picture.save(buffer, "AVIF", quality=95)
+        read = open_image(buffer.getvalue())
+        assert (read.mode, read.size) == ("RGB", (96, 64))
+        assert np.abs(np.asarray(read).astype(int) - np.asarray(picture)).mean() < 4
+    monkeypatch.setattr(features, "check", lambda feature: False)
+    with pytest.raises(DataError) as error:
+        open_image(b"\0\0\0\x18ftypavif" + bytes(40), "anna.avif")
+    assert str(error.value) == (
+        "anna.avif is an AVIF image, which the installed Pillow does not read: update Pillow, or save it as a JPEG."
+    )
