@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import support
+from facevae.config import PICTURE_FORMATS
 from facevae.errors import DataError, FacevaeError, UsageError
 from facevae.figures.animation import ANIMATION_SUFFIXES, animation_bytes, animation_of_suffix, there_and_back
 from facevae.figures.canvas import BACKGROUND
-from facevae.workflows.picture_format import FORMATS, resolve_picture
+from facevae.workflows.picture_format import resolve_picture
 
 NO_FFMPEG = (
     "An MP4 needs the program ffmpeg, which is not installed or not on the PATH: install it, or use --format gif, webp or "
@@ -291,6 +292,6 @@ def test_files_and_formats_that_contradict_each_other(
 
 
 def test_every_animation_has_a_suffix_of_its_own() -> None:
-    assert list(FORMATS) == ["png", *ANIMATION_SUFFIXES]
+    assert list(PICTURE_FORMATS) == ["png", *ANIMATION_SUFFIXES]
     first = [suffixes[0] for suffixes in ANIMATION_SUFFIXES.values()]
     assert len(set(first)) == len(first)

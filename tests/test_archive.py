@@ -6,6 +6,7 @@ import os
 import random
 import struct
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -36,7 +37,12 @@ def read_all(path: Path) -> dict[str, bytes]:
         return {name: reader.read(name) for name in CONTENT}
 
 
-METHODS = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2}
+METHODS = {
+    "stored": zipfile.ZIP_STORED,
+    "deflated": zipfile.ZIP_DEFLATED,
+    "bzip2": zipfile.ZIP_BZIP2,
+    "lzma": zipfile.ZIP_LZMA,
+}
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -113,3 +119,65 @@ def test_a_changed_byte_never_gives_other_bytes(
         for name, content in CONTENT.items():
             with suppress(DataError):
                 assert reader.read(name) == content
+
+
+def zeros(size: int) -> bytes:
+    """Zeros, deflated: one piece of 16 MiB again and again."""
+    packer = zlib.compressobj(9, wbits=-15)
+    piece = packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return piece * (size >> 24) + b"\3\0"
+
+
+def put_packed(path: Path, packed: bytes, size: int) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("face.jpg", packed)
+    data = bytearray(path.read_bytes())
+    for signature, method, place in ((b"PK\3\4", 8, 22), (b"PK\1\2", 10, 24)):
+        start = data.find(signature)
+        data[start + method : start + method + 2] = (8).to_bytes(2, "little")
+        data[start + place : start + place + 4] = size.to_bytes(4, "little")
+    path.write_bytes(data)
+
+
+def test_a_bomb(tmp_path: Path) -> None:
+    """Two gigabytes of zeros in two megabytes: refused before any memory is spent on them."""
+    path = tmp_path / "faces.zip"
+    put_packed(path, zeros(1 << 31), 1 << 31)
+    [member] = read_members(path)
+    with open_archive_reader(path, {"face.jpg": member}) as reader, pytest.raises(DataError) as caught:
+        reader.read("face.jpg")
+    assert str(caught.value) == f"face.jpg in {path} unpacks to 2,147,483,648 bytes, more than an image has."
+
+
+def test_a_picture_of_one_colour_is_no_bomb(tmp_path: Path) -> None:
+    path = tmp_path / "faces.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("face.bmp", bytes(20_000_000))
+    [member] = read_members(path)
+    with open_archive_reader(path, {"face.bmp": member}) as reader:
+        assert reader.read("face.bmp") == bytes(20_000_000)
+
+
+def test_files_that_overlap(tmp_path: Path) -> None:
+    """The bomb that unpacks one file under many names, and a directory that says more than there is."""
+    path = put(tmp_path / "faces.zip", zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    start = data.find(b"PK\1\2")
+    data[start + 20 : start + 24] = (2**31).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        read_members(path)
+    assert str(caught.value) == (f"{path} holds files that overlap, which no archive of images has: fetch it again.")
+
+
+def test_a_dictionary_of_gigabytes(tmp_path: Path) -> None:
+    """LZMA takes the memory for it before it has unpacked anything."""
+    path = put(tmp_path / "faces.zip", zipfile.ZIP_LZMA)
+    [first, *_] = read_members(path)
+    data = bytearray(path.read_bytes())
+    start = first.offset + 30 + len(first.name)
+    data[start + 5 : start + 9] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    with open_archive_reader(path, {first.name: first}) as reader, pytest.raises(DataError) as caught:
+        reader.read(first.name)
+    assert str(caught.value) == f"{first.name} in {path} is damaged: fetch the archive again."

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facevae.errors import DataError
+from facevae.storage import celeba
 from facevae.storage.celeba import FaceSource, find_faces
 from facevae.storage.celeba_tables import read_attribute_table, read_partition
 from facevae.storage.image_kinds import IMAGE_SUFFIXES
@@ -703,3 +704,33 @@ def test_rubbish_is_refused_in_one_way_only(content: bytes, tmp_path: Path) -> N
         assert np.isin(table.values, (-1, 1)).all()
     with suppress(DataError):
         assert set(read_partition(path).values()) <= {0, 1, 2}
+
+
+def test_a_long_line_is_quoted_in_part(tmp_path: Path) -> None:
+    path = written(tmp_path, "x" * 100_000 + " 7\n")
+    with pytest.raises(DataError) as error:
+        read_partition(path)
+    assert str(error.value) == (
+        f"{path.name}, line 1: the split of {'x' * 60}... is '7', not 0 (train), 1 (valid) or 2 (test)."
+    )
+
+
+def test_what_commands_a_terminal_is_not_passed_on(tmp_path: Path) -> None:
+    path = written(tmp_path, "\x1b[2J.jpg 0\n\x1b[2J.jpg 0\n")
+    with pytest.raises(DataError) as error:
+        read_partition(path)
+    assert str(error.value) == f"{path.name}, line 2: \\x1b[2J.jpg is listed for the second time."
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "1.jpg")
+    with find_faces(tmp_path).open() as reader:
+        assert reader.read("1.jpg") == b""
+
+
+def test_an_image_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(celeba, "_LARGEST", 1 << 22)
+    (tmp_path / "1.jpg").symlink_to("/dev/zero")
+    with find_faces(tmp_path).open() as reader, pytest.raises(DataError) as error:
+        reader.read("1.jpg")
+    assert str(error.value) == f"{tmp_path / '1.jpg'} cannot be read: file too large."

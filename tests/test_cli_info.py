@@ -306,3 +306,20 @@ def test_the_library_returns_the_same(faces_file: Path) -> None:
     found = info(faces_file)
     assert (found.kind, found.path) == ("prepared faces", faces_file)
     assert len(found.attributes) == 5
+
+
+@pytest.mark.parametrize(
+    ("training", "reason"),
+    [
+        ({"losses": 3}, "'int' object has no attribute 'items'"),
+        ({"losses": {"train": {}}}, "'loss'"),
+        ({"versions": ["torch"]}, "'list' object has no attribute 'items'"),
+    ],
+)
+def test_weights_with_an_odd_record(workspace: Path, training: dict[str, Any], reason: str) -> None:
+    from dataclasses import replace
+
+    replace(support.make_model(), training=training).save("odd.safetensors")
+    assert refusal("info", "odd.safetensors") == (
+        f"odd.safetensors is damaged ({reason}). Train some with: facevae train (or name another file with --weights)"
+    )

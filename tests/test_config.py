@@ -278,3 +278,10 @@ def test_did_you_mean(name: str, suggestion: str) -> None:
 
 def test_did_you_mean_without_candidates() -> None:
     assert did_you_mean("Male", ()) == ""
+
+
+@pytest.mark.parametrize("name", ["image_size", "channels", "latent_dim"])
+def test_a_truth_value_is_no_size(name: str) -> None:
+    """As damaged weights may have it in their JSON."""
+    with pytest.raises(UsageError):
+        ModelConfig(**{name: True})

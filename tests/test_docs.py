@@ -16,7 +16,8 @@ from helpers import put_upscaler
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md"]
+COMMANDS = DOCS / "commands"
+PAGES = [*sorted(DOCS.glob("**/*.md")), ROOT / "README.md"]
 TEXTS = [*PAGES, *sorted(DOCS.glob("**/*.svg")), *sorted(DOCS.glob("**/*.py"))]
 
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="an installed package has no docs/")
@@ -44,10 +45,20 @@ def options(command: Any) -> Iterator[str]:
                 yield flag
 
 
-def sections(page: Path) -> dict[str, str]:
-    """Return the sections of a page under headings of the second level: title -> text."""
-    parts = re.split(r"^## (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return dict(zip((title.strip() for title in parts[1::2]), parts[2::2], strict=True))
+def docs_script(name: str) -> ModuleType:
+    """Import a script of `docs/`, which is no part of the package."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def explanations() -> dict[str, str]:
+    """Return what people wrote of each command: name -> its page without the generated block."""
+    explanation = docs_script("generate_commands").explanation
+    return {name: explanation((COMMANDS / f"{name}.md").read_text(encoding="utf-8")) for name in commands()}
 
 
 def python_blocks(page: Path) -> list[tuple[int, str]]:
@@ -68,16 +79,20 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_command_has_a_section_in_the_order_of_the_help() -> None:
-    documented = [title for title in sections(DOCS / "commands.md") if title != "Conventions"]
-    assert documented == list(commands())
+def test_every_command_has_a_page_and_the_pages_are_listed_in_the_order_of_the_help() -> None:
+    assert {page.stem for page in COMMANDS.glob("*.md")} == {"README", *commands()}
+    for name, text in explanations().items():
+        assert text.startswith(f"# {name}\n\n")
+    table = (COMMANDS / "README.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    assert re.findall(r"^\| \[([\w-]+)\]\((.+?)\) \|", table, flags=re.MULTILINE) == [
+        (name, f"{name}.md") for name in commands()
+    ]
 
 
 def test_every_option_is_in_the_table_of_its_command() -> None:
-    texts = sections(DOCS / "commands.md")
     rows = {
-        name: "\n".join(line.partition(" | ")[0] for line in texts[name].splitlines() if line.startswith("| `"))
-        for name in commands()
+        name: "\n".join(line.partition(" | ")[0] for line in text.splitlines() if line.startswith("| `"))
+        for name, text in explanations().items()
     }
     missing = [
         f"{name} {flag}"
@@ -89,7 +104,7 @@ def test_every_option_is_in_the_table_of_its_command() -> None:
 
 
 def test_no_option_is_documented_that_does_not_exist() -> None:
-    texts = sections(DOCS / "commands.md")
+    texts = explanations()
     unknown = [
         f"{name} {flag}"
         for name, command in commands().items()
@@ -98,6 +113,50 @@ def test_no_option_is_documented_that_does_not_exist() -> None:
         if flag not in options(command)
     ]
     assert unknown == []
+
+
+def test_the_generated_part_of_every_page_is_what_the_app_says() -> None:
+    stale = [path.name for path in docs_script("generate_commands").stale_pages()]
+    assert stale == [], "run: python docs/generate_commands.py"
+
+
+def test_a_page_that_drifted_is_named_and_put_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = docs_script("generate_commands")
+    shutil.copytree(COMMANDS, tmp_path / "commands")
+    monkeypatch.setattr(script, "FOLDER", tmp_path / "commands")
+    written = (COMMANDS / "morph.md").read_text(encoding="utf-8")
+    page = tmp_path / "commands" / "morph.md"
+
+    def outcome(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["generate_commands.py", *arguments])
+        return script.main(), capsys.readouterr().out
+
+    assert outcome("--check") == (0, "")
+    for drifted in (
+        written.replace("| `--attr2` |", "| `--attr3` |"),
+        written.partition("<!-- generated")[0],
+        written + "A line after the block.\n",
+    ):
+        assert drifted != written
+        page.write_text(drifted, encoding="utf-8")
+        line = "docs/commands/morph.md is stale: run: python docs/generate_commands.py\n"
+        assert outcome("--check") == (1, line)
+        assert page.read_text(encoding="utf-8") == drifted
+        assert outcome() == (0, f"{page}\n")
+        assert outcome("--check") == (0, "")
+    # What a person wrote stays, wherever it was.
+    assert page.read_text(encoding="utf-8") == written.replace(
+        "\n<!-- generated", "\nA line after the block.\n\n<!-- generated"
+    )
+
+
+def test_the_generated_part_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERMINAL_WIDTH", "40")
+    assert docs_script("generate_commands").stale_pages() == {}
 
 
 def test_the_readme_names_every_command() -> None:
@@ -165,6 +224,8 @@ def test_the_examples_of_the_files_page_run(data: Path) -> None:
     facevae.prepare(Path("data"))
     facevae.train(channels=4, latent_dim=8, epochs=1, batch_size=30, device="cpu")
     facevae.encode()
+    facevae.export()
+    facevae.export(output="latents.npz")
     upscaler, residuals = put_upscaler(Path("upscaler.safetensors")), []
     luma = torch.rand(2, 1, 9, 7)
     for line, block in python_blocks(DOCS / "files.md"):
@@ -181,18 +242,8 @@ def test_the_examples_of_the_files_page_run(data: Path) -> None:
     assert names["digest"].hexdigest() == facevae.FaceModel.load("vae.safetensors").hash()
 
 
-def draw_network() -> ModuleType:
-    """Import `docs/draw_network.py`, which is no part of the package."""
-    spec = importlib.util.spec_from_file_location("draw_network", DOCS / "draw_network.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_drawing_of_the_network_is_that_of_the_code() -> None:
-    drawn = draw_network().network_svg()
+    drawn = docs_script("draw_network").network_svg()
     assert (DOCS / "images" / "network.svg").read_text(encoding="utf-8") == drawn, "run: python docs/draw_network.py"
 
 

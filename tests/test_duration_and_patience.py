@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facevae.errors import UsageError
+from facevae.errors import UsageError, in_one_line
 from facevae.storage.history import HistoryPoint
 from facevae.workflows.duration import describe_duration, parse_duration
 from facevae.workflows.patience import best_valid, epochs_without_progress, is_stalled
@@ -54,7 +54,7 @@ def test_any_text_is_a_positive_time_or_refused_in_a_sentence(text: str) -> None
     try:
         assert 0 < parse_duration(text) < float("inf")
     except UsageError as error:
-        assert str(error).startswith(f"A time of {text} is ")  # noqa: PT017 - most texts are refused
+        assert str(error).startswith(f"A time of {in_one_line(text)} is ")  # noqa: PT017 - most texts are refused
 
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))

@@ -17,7 +17,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from PIL import Image
 
-from facevae.errors import DataError, InstallationError, MissingExtraError, UsageError
+from facevae.errors import DataError, InstallationError, MissingExtraError, UsageError, in_one_line
 from facevae.model.face_finder import Face
 from facevae.model.mtcnn import FaceNetworks
 from facevae.storage import detector_weights
@@ -362,7 +362,7 @@ def test_a_pipe_is_read_once(fake: FakeFaces, options: dict[str, bool | int]) ->
 def test_names_that_no_file_can_have(fake: FakeFaces, name: str) -> None:
     Path("file").touch()
     for align in (True, False):
-        assert f"{name} cannot be read: " in refusal(lambda align=align: loaded(Path(name), align=align))  # type: ignore[misc]
+        assert f"{in_one_line(name)} cannot be read: " in refusal(lambda align=align: loaded(Path(name), align=align))  # type: ignore[misc]
 
 
 # ------------------------------------------------------------------------------------------ batches

@@ -617,3 +617,56 @@ def test_avif_is_read_where_pillow_does(monkeypatch: pytest.MonkeyPatch) -> None
     assert str(error.value) == (
         "anna.avif is an AVIF image, which the installed Pillow does not read: update Pillow, or save it as a JPEG."
     )
+
+
+def png_of(*chunks: tuple[bytes, bytes]) -> bytes:
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_a_palette_that_is_missing() -> None:
+    header = (b"IHDR", struct.pack(">IIBBBBB", 2, 2, 8, 3, 0, 0, 0))
+    data = png_of(header, (b"IDAT", zlib.compress(b"\0\1\2\0\1\2")), (b"IEND", b""))
+    with pytest.raises(DataError) as error:
+        open_image(data, "anna.png")
+    assert str(error.value) == ("anna.png begins as a PNG image but is damaged or cut short: save or fetch it again.")
+
+
+def test_a_side_that_is_too_long() -> None:
+    header = (b"IHDR", struct.pack(">IIBBBBB", 100_001, 1, 8, 0, 0, 0, 0))
+    with pytest.raises(DataError) as error:
+        picture_size(png_of(header, (b"IDAT", b""), (b"IEND", b"")), "anna.png")
+    assert str(error.value) == (
+        "anna.png has 100001 x 1 pixels, and more than 100,000 on a side are not taken: reduce it first."
+    )
+
+
+def test_a_jpeg_of_scans_without_end() -> None:
+    """Each of a few bytes, and each a pass over all pixels: of 200 million, hours of them in a megabyte."""
+    buffer = io.BytesIO()
+    photograph(64, 48).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last = data.rfind(b"\xff\xda")
+    many = data[:last] + data[last:-2] * 490 + b"\xff\xd9"
+    assert load_face(many, 8, "anna.jpg").shape == (8, 8, 3)
+    assert open_image(many).size == (64, 48)
+    endless = data[:last] + data[last:-2] * 501 + b"\xff\xd9"
+    for read in (lambda: load_face(endless, 8, "anna.jpg"), lambda: open_image(endless, "anna.jpg")):
+        with pytest.raises(DataError) as error:
+            read()
+        assert str(error.value) == (
+            "anna.jpg begins as a JPEG image but is damaged or cut short: save or fetch it again."
+        )
+
+
+def test_a_file_gives_no_memory_for_what_it_does_not_have(tmp_path: Path) -> None:
+    path = tmp_path / "anna.png"
+    path.write_bytes(b"0123456789")
+    with images._stream(path, "anna.png") as stream:
+        assert stream.read(4) == b"0123"
+        assert stream.read(1 << 50) == b"456789"
+        assert stream.read(1 << 50) == b""
+        stream.seek(8)
+        assert stream.read() == b"89"

@@ -296,3 +296,34 @@ class _Replaced:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._replaced, name)
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        b"[" * 100_000,
+        b"[[[0], null]]",
+        b'[["a", "b"]]',
+        b"[[0, 1]]",
+        b"[[7, null]]",
+        b"[[-1, null]]",
+        b"[[0, null], [0, null]]",
+    ],
+)
+def test_places_that_are_none(tmp_path: Path, left_out: bytes) -> None:
+    """In a record whose check sum is right."""
+    import zlib
+
+    from facevae.storage import journal as module
+
+    output = tmp_path / "faces.h5"
+    data = fill(output, 1)
+    start = data.index(b"FVR1")
+    _, rows, length, _, digest = module._HEAD.unpack_from(data, start)
+    images = data[start + module._HEAD.size + length :]
+    check = zlib.crc32(images, module._check(rows, digest, left_out))
+    head = module._HEAD.pack(b"FVR1", rows, len(left_out), check, digest)
+    journal_path(output).write_bytes(data[:start] + head + left_out + images)
+    with Journal(output) as journal:
+        assert not journal.resume(RECORD, SIZE, digest_of)
+        journal.begin(RECORD, SIZE)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from facevae.config import METRICS
 from facevae.errors import UsageError
 from facevae.model.means import GroupMeans
-from facevae.model.nearest import METRICS, Nearest, NearestSearch, check_metric, distances
+from facevae.model.nearest import Nearest, NearestSearch, check_metric, distances
 
 
 class Case(NamedTuple):

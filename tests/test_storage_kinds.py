@@ -41,6 +41,7 @@ DATA = (
     "an attribute judge",
     "upscaler weights",
     "an upscaler's checkpoint",
+    "exported latents",
 )
 """What facevae writes as data."""
 
@@ -106,6 +107,7 @@ def samples(
         vae=None,
         history=[],
     )
+    paths["exported latents"].write_bytes(b"name,split,Male,z0,z1\n")
     with h5py.File(paths["HDF5 data"], "w") as file:
         file["data"] = [1, 2, 3]
     save_file({"weight": torch.zeros(2)}, paths["safetensors data"])
@@ -275,3 +277,11 @@ def test_every_stage_names_the_kind_that_it_writes(
         f"{path} holds a training checkpoint and would be overwritten by {new}: name another output with {option}."
     )
     assert path.read_bytes() == samples["a training checkpoint"].read_bytes()
+
+
+@pytest.mark.parametrize("end", ["x", "z0,x"])
+def test_a_long_header_of_another_table_is_told_at_once(tmp_path: Path, end: str) -> None:
+    """Of a search from each z0 this would take minutes."""
+    path = tmp_path / "table.csv"
+    path.write_text("name," + "z0," * 200_000 + end + "\n")
+    assert kind_of(path) is None

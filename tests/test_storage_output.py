@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import stat
@@ -16,8 +15,8 @@ import pytest
 
 from facevae.errors import DataError, UsageError
 from facevae.storage.history import HistoryPoint, write_history
-from facevae.storage.output import _HOST as HOST
-from facevae.storage.output import as_output, check_output, output_path, reserve_room, write_bytes
+from facevae.storage.output import as_output, check_output, output_path, write_bytes
+from facevae.temporary import HOST
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
@@ -166,10 +165,10 @@ def test_a_killed_write_leaves_one_temporary_file_which_the_next_removes(tmp_pat
 
 @pytest.mark.skipif(os.name != "posix", reason="the name of the system is pretended, and paths follow it")
 def test_elsewhere_remains_stay(tmp_path: Path, dead: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from facevae.storage import output
+    from facevae import temporary
 
     (tmp_path / f".result.bin.{HOST}-{dead}.part").write_bytes(b"half")
-    monkeypatch.setattr(output, "os", _OtherSystem())
+    monkeypatch.setattr(temporary, "os", _OtherSystem())
     write_bytes(tmp_path / "result.bin", b"whole")
     assert listing(tmp_path) == [f".result.bin.{HOST}-{dead}.part", "result.bin"]
 
@@ -355,16 +354,3 @@ def test_a_dash_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UsageError) as error:
         check_output(Path("-"), option="--coordinates")
     assert str(error.value) == "This result cannot go to standard output: name a file with --coordinates."
-
-
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no room")
-def test_room_is_reserved_or_nothing_is_changed(tmp_path: Path) -> None:
-    path = tmp_path / "result.bin"
-    reserve_room(path, 10_000)
-    assert path.stat().st_size == 10_000
-    path.write_bytes(b"begun")
-    with pytest.raises(OSError, match=f"Errno ({errno.EFBIG}|{errno.ENOSPC})"):
-        reserve_room(path, 2**62)
-    assert path.read_bytes() == b"begun"
-    reserve_room(path, 100)
-    assert path.read_bytes() == b"begun" + bytes(95)

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -650,3 +650,18 @@ def test_many_faces_go_through_in_batches() -> None:
     assert mean.shape == log_variance.shape == latents.shape
     assert np.allclose(mean[[0, 512, 1029]], model.encode(faces[[0, 512, 1029]])[0], atol=1e-5)
     assert model.decode(latents[:0]).shape == (0, 16, 16, 3)
+
+
+@pytest.mark.parametrize(("value", "reason"), [("x", "could not convert string to float: 'x'"), (None, "float() arg")])
+def test_a_history_that_is_no_numbers(checkpoint_file: Path, value: str | None, reason: str) -> None:
+    point = {**asdict(HistoryPoint(0.5, "train", 1.0, 0.75, 0.25, 0.1, 12.0)), "loss": value}
+    edited(checkpoint_file, {"history": json.dumps([point])})
+    message = checkpoint_refusal(checkpoint_file)
+    assert message.startswith(f"{checkpoint_file} is damaged ({reason}")
+    assert message.endswith(f"). {CHECKPOINT_REMEDY}")
+
+
+def test_complex_numbers(weights_file: Path) -> None:
+    name = "vae.encoder.mean.weight"
+    edited(weights_file, tensors=lambda tensors: tensors.update({name: tensors[name].to(torch.complex64)}))
+    assert refusal(weights_file) == f"{weights_file} is damaged (it holds complex numbers). {REMEDY}"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from facevae.workflows.demo import demo as demo
     from facevae.workflows.encode import encode as encode
     from facevae.workflows.evaluate import evaluate as evaluate
+    from facevae.workflows.export import export as export
     from facevae.workflows.info import info as info
     from facevae.workflows.interpolate import interpolate as interpolate
     from facevae.workflows.merge import merge as merge
@@ -62,6 +63,7 @@ _HOMES = {
         "demo",
         "encode",
         "evaluate",
+        "export",
         "info",
         "interpolate",
         "merge",

@@ -1,5 +1,5 @@
 """`python -m facevae`."""
 
-from facevae.cli.main import main
+from facevae.cli.start import main
 
 main()

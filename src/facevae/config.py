@@ -36,6 +36,15 @@ PASTE_STEPS = "1"
 DIRECTIONS = ("mean", "logistic", "regression")
 """Ways to say which way an attribute is, see `facevae.model.directions`. The first is the default."""
 NEIGHBOURS_COUNT = 8
+METRICS = ("cosine", "euclidean")
+"""How far apart two latents are: one minus the cosine of the angle at the origin, from 0 to 2, or the length between them."""
+PRIOR_NAMES = ("auto", "fitted", "normal")
+"""What faces are drawn from: the fitted prior, N(0, I), or the fitted one where there is one."""
+PICTURE_FORMATS = ("png", "gif", "webp", "apng", "mp4")
+"""A strip, and the animations."""
+EXPORT_FORMATS = ("csv", "npz", "parquet")
+EVERY_FACE = "all"
+"""As `--face`, every face of a picture."""
 DEMO_FACES = 3000
 PICTURE_SCALE = 3
 """Faces are shown enlarged this many times, 32 -> 96 as in the note."""
@@ -45,6 +54,9 @@ SplitName = Literal["train", "valid", "test", "all"]
 SPLIT_NAMES: tuple[str, ...] = get_args(SplitName)
 SPLIT_CODES: dict[str, int] = {"train": 0, "valid": 1, "test": 2}
 """CelebA's own numbers in `list_eval_partition.txt`."""
+
+EVALUATED_SPLITS: tuple[SplitName, ...] = ("valid", "test")
+"""Those that weights are not trained on."""
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -65,15 +77,20 @@ def _require(condition: bool, message: str) -> None:
         raise UsageError(message)
 
 
+def _is_whole(value: object) -> bool:
+    """Whether this is a whole number, which to Python a truth value is, too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def fits_network(size: int) -> bool:
     """Whether the network takes images of `size` pixels a side: a power of two from 16 to 512."""
-    return isinstance(size, int) and 16 <= size <= 512 and size & (size - 1) == 0
+    return _is_whole(size) and 16 <= size <= 512 and size & (size - 1) == 0
 
 
 def check_face_size(size: int) -> None:
     """Raise a `UsageError` unless faces can be prepared with `size` pixels a side: a whole number from 16 to 512."""
     _require(
-        isinstance(size, int) and 16 <= size <= 512,
+        _is_whole(size) and 16 <= size <= 512,
         f"A size of {size} pixels is out of range: use a whole number from 16 to 512, such as 32 or 64.",
     )
 
@@ -99,11 +116,11 @@ class ModelConfig:
             f"An image size of {size} does not fit the network: use a power of two from 16 to 512, such as 32 or 64.",
         )
         _require(
-            isinstance(self.channels, int) and 1 <= self.channels <= 4096,
+            _is_whole(self.channels) and 1 <= self.channels <= 4096,
             f"A width of {self.channels} channels is out of range: use a whole number from 1 to 4096 (reference: 128).",
         )
         _require(
-            isinstance(self.latent_dim, int) and 1 <= self.latent_dim <= 65536,
+            _is_whole(self.latent_dim) and 1 <= self.latent_dim <= 65536,
             f"A latent dimension of {self.latent_dim} is out of range: "
             "use a whole number from 1 to 65536 (reference: 200).",
         )
@@ -163,7 +180,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "seed", "patience"):
             value = getattr(self, name)
-            _require(isinstance(value, int), f"The {name.replace('_', ' ')} {value} is not a whole number.")
+            _require(_is_whole(value), f"The {name.replace('_', ' ')} {value} is not a whole number.")
         _require(self.epochs >= 1, f"{self.epochs} epochs are too few: use a whole number of at least 1.")
         _require(
             self.batch_size >= 2,
@@ -259,11 +276,11 @@ class UpscalerConfig:
 
     def __post_init__(self) -> None:
         _require(
-            isinstance(self.depth, int) and 2 <= self.depth <= 100,
+            _is_whole(self.depth) and 2 <= self.depth <= 100,
             f"A depth of {self.depth} convolutions is out of range: use a whole number from 2 to 100 (paper: 20).",
         )
         _require(
-            isinstance(self.channels, int) and 1 <= self.channels <= 1024,
+            _is_whole(self.channels) and 1 <= self.channels <= 1024,
             f"A width of {self.channels} channels is out of range: use a whole number from 1 to 1024 (paper: 64).",
         )
 
@@ -293,7 +310,7 @@ class UpscalerTrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patch_size", "seed"):
             value = getattr(self, name)
-            _require(isinstance(value, int), f"The {name.replace('_', ' ')} {value} is not a whole number.")
+            _require(_is_whole(value), f"The {name.replace('_', ' ')} {value} is not a whole number.")
         _require(
             self.inputs in UPSCALER_INPUTS,
             f"There are no inputs {self.inputs}: use one of {', '.join(UPSCALER_INPUTS)}.",

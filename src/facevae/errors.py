@@ -6,14 +6,30 @@ or file, and what to do next. The command line prints that text and leaves with 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_COMMANDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LONGEST = 5000
+
+
+def in_one_line(text: str) -> str:
+    """Return a text with escapes for what would end its line, or command a terminal: it may quote a file of anybody's.
+
+    Of a text without end, the beginning and the end.
+    """
+    line = _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 200]} ... {line[-200:]}"
+
 
 class FacevaeError(Exception):
-    """Something could not be done. The base of every error that facevae raises on purpose."""
+    """Something could not be done. The base of every error that facevae raises on purpose; its text is one line."""
 
     exit_code: int = 1
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(in_one_line(text))
 
 
 class UsageError(FacevaeError):

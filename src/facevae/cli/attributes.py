@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, emit_json
 from facevae.cli.options import Json, Quiet, Weights
 from facevae.cli.tables import new_table, print_tables
@@ -25,7 +26,12 @@ def attributes(
     weights: Weights = None,
     latents: Annotated[
         Path | None,
-        typer.Option("--latents", metavar="FILE", help="List those of these latents, not those of the weights."),
+        typer.Option(
+            "--latents",
+            metavar="FILE",
+            autocompletion=completion.file_of(".h5"),
+            help="List those of these latents, not those of the weights.",
+        ),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,

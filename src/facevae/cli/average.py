@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, emit, picture_output, read_paths
 from facevae.cli.options import (
     Align,
@@ -40,12 +41,18 @@ def average(
             "--attr",
             "-a",
             metavar="NAME",
+            autocompletion=completion.attribute,
             help="Of the latents: the mean without and with this attribute; may be repeated.",
         ),
     ] = None,
     latents: Annotated[
         Path,
-        typer.Option("--latents", metavar="FILE", help="Without images: the latents, as facevae encode wrote them."),
+        typer.Option(
+            "--latents",
+            metavar="FILE",
+            autocompletion=completion.file_of(".h5"),
+            help="Without images: the latents, as facevae encode wrote them.",
+        ),
     ] = LATENTS_FILE,
     align: Align = True,
     which: WhichFace = None,

@@ -11,9 +11,12 @@ from typing import Any
 import typer
 
 from facevae.cli.console import say
+from facevae.cli.start import was_interrupted
 from facevae.errors import FacevaeError
 
 Command = Callable[..., None]
+
+_interruption_told = False
 
 
 def guarded(command: Command) -> Command:
@@ -22,13 +25,13 @@ def guarded(command: Command) -> Command:
     @functools.wraps(command)
     def run(**options: Any) -> None:  # noqa: ANN401
         try:
-            command(**options)
+            _interruptible(command, options)
             sys.stdout.flush()
         except FacevaeError as error:
             say(f"Error: {error}")
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            say("Interrupted.")
+            tell_interruption()
             raise typer.Exit(130) from None
         except BrokenPipeError:
             # The reader has gone. Python would complain once more when it flushes at exit.
@@ -47,6 +50,28 @@ def guarded(command: Command) -> Command:
             raise typer.Exit(1) from None
 
     return run
+
+
+def _interruptible(command: Command, options: dict[str, Any]) -> None:
+    """Run a command; once Ctrl-C came, whatever ends it is that."""
+    try:
+        command(**options)
+    except Exception:
+        if was_interrupted():
+            raise KeyboardInterrupt from None
+        raise
+
+
+def tell_interruption() -> None:
+    """Say that Ctrl-C or SIGTERM ended the command."""
+    global _interruption_told
+    _interruption_told = True
+    say("Interrupted.")
+
+
+def interruption_was_told() -> bool:
+    """Return whether this process has said so."""
+    return _interruption_told
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, binary_stdout, counted, emit, read_paths, say
 from facevae.cli.options import Align, Device, FacesFile, Json, Quiet, Strict, Weights, WhichFace
 from facevae.config import FACES_FILE, PRECISIONS
@@ -36,6 +37,7 @@ def encode(
         typer.Option(
             "--precision",
             metavar="NAME",
+            autocompletion=completion.one_of(PRECISIONS),
             help=f"Of the convolutions: {', '.join(PRECISIONS)}. bf16 is faster where the device computes it natively (auto "
             "finds out), and changes latents in the third digit.",
         ),

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, emit_json
 from facevae.cli.options import Device, FacesFile, Json, Quiet, Weights
-from facevae.config import FACES_FILE
+from facevae.config import EVALUATED_SPLITS, FACES_FILE
 
 EXAMPLE = "facevae evaluate --split valid"
 
@@ -17,13 +18,22 @@ EXAMPLE = "facevae evaluate --split valid"
 def evaluate(
     faces: FacesFile = FACES_FILE,
     split: Annotated[
-        str, typer.Option("--split", metavar="NAME", help="The faces to evaluate on: valid or test.")
+        str,
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            autocompletion=completion.one_of(EVALUATED_SPLITS),
+            help="The faces to evaluate on: valid or test.",
+        ),
     ] = "valid",
     edits: Annotated[bool, typer.Option("--edits/--no-edits", help="Whether to measure edits too.")] = True,
     judge: Annotated[
         Path | None,
         typer.Option(
-            "--judge", metavar="FILE", help="The classifier that judges samples and edits. Default: facevae's own."
+            "--judge",
+            metavar="FILE",
+            autocompletion=completion.file_of(".safetensors"),
+            help="The classifier that judges samples and edits. Default: facevae's own.",
         ),
     ] = None,
     seed: Annotated[

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, emit_json
 from facevae.cli.options import Json, Quiet
 from facevae.cli.tables import new_table, print_tables
-from facevae.config import WEIGHTS_FILE, ModelConfig
+from facevae.config import DEVICES, WEIGHTS_FILE, ModelConfig
 from facevae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def info(
         Path | None,
         typer.Argument(
             metavar="FILE",
+            autocompletion=completion.any_file,
             help="Weights, an upscaler, a checkpoint, faces or latents, or the name of shipped weights (faces-32). Without: the "
             "network.",
         ),
@@ -45,7 +47,12 @@ def info(
     ] = False,
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="NAME", help="With --system: auto, cpu, cuda or mps. Default: auto."),
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            autocompletion=completion.one_of(DEVICES),
+            help="With --system: auto, cpu, cuda or mps. Default: auto.",
+        ),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,

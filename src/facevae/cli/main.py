@@ -5,6 +5,7 @@ The command modules import nothing heavy, so that `facevae --help` answers at on
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Annotated
 
@@ -15,9 +16,11 @@ from facevae.cli import (
     align,
     attributes,
     average,
+    completion,
     demo,
     encode,
     evaluate,
+    export,
     info,
     interpolate,
     merge,
@@ -32,6 +35,7 @@ from facevae.cli import (
     upscale,
 )
 from facevae.cli.boundary import guarded
+from facevae.provenance import set_command
 from facevae.version import __version__
 
 app = typer.Typer(
@@ -39,6 +43,7 @@ app = typer.Typer(
     help="Train, sample, morph and look inside a variational autoencoder of faces.",
     epilog="Start with: facevae demo - or, with CelebA in data/: facevae prepare --celeba-dir data/",
     no_args_is_help=True,
+    add_completion=False,  # The options below take the name of a shell as well.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -50,6 +55,7 @@ for _module in (
     train_upscaler,
     encode,
     merge,
+    export,
     sample,
     reconstruct,
     morph,
@@ -68,8 +74,8 @@ for _module in (
     app.command(_name.replace("_", "-"), epilog=f"Example: {_module.EXAMPLE}")(guarded(getattr(_module, _name)))
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(ctx: typer.Context, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
         typer.echo(f"facevae {__version__}")
         raise typer.Exit
 
@@ -79,6 +85,28 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
     ] = False,
+    install_completion: Annotated[
+        str | None,
+        typer.Option(
+            "--install-completion",
+            metavar="[SHELL]",
+            callback=completion.install,
+            autocompletion=completion.one_of(completion.SHELLS),
+            is_eager=True,
+            help="Let Tab complete commands, options and attribute names in bash, zsh, fish or PowerShell. Default: this shell.",
+        ),
+    ] = None,
+    show_completion: Annotated[
+        str | None,
+        typer.Option(
+            "--show-completion",
+            metavar="[SHELL]",
+            callback=completion.show,
+            autocompletion=completion.one_of(completion.SHELLS),
+            is_eager=True,
+            help="Print the script that does so, and leave.",
+        ),
+    ] = None,
 ) -> None:
     """Train, sample, morph and look inside a variational autoencoder of faces."""
 
@@ -87,4 +115,8 @@ def main() -> None:
     """Run the command line."""
     # Pillow warns of broken metadata in pictures whose pixels it reads well.
     warnings.filterwarnings("ignore", module="PIL")
+    if completion.is_asked():
+        completion.answer(app)
+    sys.argv[1:] = completion.with_shell(sys.argv[1:])
+    set_command(sys.argv[1:])
     app(prog_name="facevae")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, binary_stdout, counted, emit, say
 from facevae.cli.options import Json, Quiet
 from facevae.config import LATENTS_FILE
@@ -17,7 +18,11 @@ EXAMPLE = "facevae merge latents.1-of-2.h5 latents.2-of-2.h5"
 def merge(
     shards: Annotated[
         list[Path],
-        typer.Argument(metavar="SHARD", help="The shards of a set, as encode --shard wrote them, in any order."),
+        typer.Argument(
+            metavar="SHARD",
+            autocompletion=completion.file_of(".h5"),
+            help="The shards of a set, as encode --shard wrote them, in any order.",
+        ),
     ],
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="The file to write; - for standard output.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, emit, picture_output, read_face
 from facevae.cli.options import (
     Align,
@@ -34,6 +35,7 @@ def morph(
             "--attr",
             "-a",
             metavar="NAME",
+            autocompletion=completion.attribute,
             help=f"The attribute to move along, or NAME=X for X times it; may be repeated. Default: {DEFAULT_ATTRIBUTE}.",
         ),
     ] = None,
@@ -48,7 +50,12 @@ def morph(
     ] = None,
     attribute2: Annotated[
         list[str] | None,
-        typer.Option("--attr2", metavar="NAME", help="As --attr, for a second direction: makes a grid of one face."),
+        typer.Option(
+            "--attr2",
+            metavar="NAME",
+            autocompletion=completion.attribute,
+            help="As --attr, for a second direction: makes a grid of one face.",
+        ),
     ] = None,
     steps2: Annotated[
         str | None,
@@ -56,10 +63,22 @@ def morph(
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option("--keep", "-k", metavar="NAMES", help="Attributes to hold still, with commas between them."),
+        typer.Option(
+            "--keep",
+            "-k",
+            metavar="NAMES",
+            autocompletion=completion.attribute_list,
+            help="Attributes to hold still, with commas between them.",
+        ),
     ] = None,
     direction: Annotated[
-        str, typer.Option("--direction", metavar="NAME", help="Of each attribute: mean, logistic or regression.")
+        str,
+        typer.Option(
+            "--direction",
+            metavar="NAME",
+            autocompletion=completion.one_of(DIRECTIONS),
+            help="Of each attribute: mean, logistic or regression.",
+        ),
     ] = DIRECTIONS[0],
     output: PictureOutput = None,
     paste: Annotated[
@@ -68,7 +87,12 @@ def morph(
     picture_format: PictureFormat = None,
     latents: Annotated[
         Path | None,
-        typer.Option("--latents", metavar="FILE", help="Take the directions from these latents, not from the weights."),
+        typer.Option(
+            "--latents",
+            metavar="FILE",
+            autocompletion=completion.file_of(".h5"),
+            help="Take the directions from these latents, not from the weights.",
+        ),
     ] = None,
     align: Align = True,
     which: WhichFace = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, emit, picture_output, read_face, write_line
 from facevae.cli.options import (
     Align,
@@ -21,7 +22,7 @@ from facevae.cli.options import (
     Weights,
     WhichFace,
 )
-from facevae.config import FACES_FILE, LATENTS_FILE, NEIGHBOURS_COUNT
+from facevae.config import FACES_FILE, LATENTS_FILE, METRICS, NEIGHBOURS_COUNT
 
 if TYPE_CHECKING:
     from facevae.workflows.neighbours import Neighbourhood
@@ -44,14 +45,26 @@ def neighbours(
         typer.Option("--name", metavar="NAME", help="Instead of an image: a face of the latents, which is left out."),
     ] = None,
     latents: Annotated[
-        Path, typer.Option("--latents", metavar="FILE", help="Where to look, as facevae encode wrote it.")
+        Path,
+        typer.Option(
+            "--latents",
+            metavar="FILE",
+            autocompletion=completion.file_of(".h5"),
+            help="Where to look, as facevae encode wrote it.",
+        ),
     ] = LATENTS_FILE,
     count: Annotated[
         int, typer.Option("--count", "-n", metavar="N", help="How many neighbours of each face.")
     ] = NEIGHBOURS_COUNT,
     metric: Annotated[
-        str, typer.Option("--metric", metavar="NAME", help="How far two latents are apart: cosine or euclidean.")
-    ] = "cosine",
+        str,
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            autocompletion=completion.one_of(METRICS),
+            help="How far two latents are apart: cosine or euclidean.",
+        ),
+    ] = METRICS[0],
     faces: FacesFile = FACES_FILE,
     align: Align = True,
     which: WhichFace = None,

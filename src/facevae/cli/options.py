@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from facevae.config import PRECISIONS
+from facevae.cli import completion
+from facevae.config import DEVICES, EVERY_FACE, PICTURE_FORMATS, PRECISIONS, UPSCALE_FACTORS
 
 Weights = Annotated[
     Path | None,
@@ -15,18 +16,29 @@ Weights = Annotated[
         "--weights",
         "-w",
         metavar="FILE",
+        autocompletion=completion.weights_file,
         help="Trained weights; faces-32: those shipped. Default: vae.safetensors in this folder, else faces-32.",
     ),
 ]
 FacesFile = Annotated[
-    Path, typer.Option("--faces", metavar="FILE", help="Prepared faces, as facevae prepare wrote them.")
+    Path,
+    typer.Option(
+        "--faces",
+        metavar="FILE",
+        autocompletion=completion.file_of(".h5"),
+        help="Prepared faces, as facevae prepare wrote them.",
+    ),
 ]
-Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="NAME", autocompletion=completion.one_of(DEVICES), help="auto, cpu, cuda or mps."),
+]
 Precision = Annotated[
     str | None,
     typer.Option(
         "--precision",
         metavar="NAME",
+        autocompletion=completion.one_of(PRECISIONS),
         help=f"Of the convolutions: {', '.join(PRECISIONS)}. Default: auto, bf16 where the device computes it natively.",
     ),
 ]
@@ -49,6 +61,7 @@ WhichFace = Annotated[
     typer.Option(
         "--face",
         metavar="N|all",
+        autocompletion=completion.one_of([EVERY_FACE]),
         help="Of several faces: 1 the largest, 2 the next, ..., or all. Default: the largest.",
     ),
 ]
@@ -58,13 +71,19 @@ Scale = Annotated[
 ]
 Upscale = Annotated[
     int | None,
-    typer.Option("--upscale", metavar="N", help="Instead of --scale: show faces enlarged 2, 3 or 4 times by VDSR."),
+    typer.Option(
+        "--upscale",
+        metavar="N",
+        autocompletion=completion.one_of(UPSCALE_FACTORS),
+        help="Instead of --scale: show faces enlarged 2, 3 or 4 times by VDSR.",
+    ),
 ]
 Upscaler = Annotated[
     Path | None,
     typer.Option(
         "--upscaler",
         metavar="FILE",
+        autocompletion=completion.upscaler_file,
         help="A trained upscaler; photographs, reconstructions: those shipped. Default: upscaler.safetensors in this "
         "folder, else photographs.",
     ),
@@ -74,6 +93,7 @@ DecodedUpscaler = Annotated[
     typer.Option(
         "--upscaler",
         metavar="FILE",
+        autocompletion=completion.upscaler_file,
         help="With --upscale: what enlarges decoded faces; photographs, reconstructions: those shipped. Default: "
         "upscaler-reconstructions.safetensors in this folder, else reconstructions.",
     ),
@@ -86,6 +106,7 @@ PictureFormat = Annotated[
     typer.Option(
         "--format",
         metavar="NAME",
+        autocompletion=completion.one_of(PICTURE_FORMATS),
         help="png for a strip; gif, webp, apng or mp4 for an animation. Default: what the name of the output says.",
     ),
 ]

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, emit, picture_output
 from facevae.cli.options import DecodedUpscaler, Device, Json, Quiet, Scale, Upscale, Weights
-from facevae.config import SAMPLE_COUNT
+from facevae.config import PRIOR_NAMES, SAMPLE_COUNT
 
 EXAMPLE = "facevae sample -n 40 --seed 1 -o - | display"
 
@@ -34,6 +35,7 @@ def sample(
         typer.Option(
             "--prior",
             metavar="NAME",
+            autocompletion=completion.one_of(PRIOR_NAMES),
             help="Draw z from: fitted (to the training faces), normal (N(0, I)), or auto: fitted where the weights have it.",
         ),
     ] = "auto",

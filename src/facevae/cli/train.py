@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, emit
 from facevae.cli.options import Device, FacesFile, Json, MaxTime, Precision, Quiet
 from facevae.config import (
@@ -48,6 +49,7 @@ def train(
         typer.Option(
             "--recipe",
             metavar="NAME",
+            autocompletion=completion.one_of(RECIPES),
             help=f"What the options below begin with: {', '.join(RECIPES)}. note is the reference. Default: {DEFAULT_RECIPE}.",
         ),
     ] = None,
@@ -87,13 +89,19 @@ def train(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", metavar="NAME", help=f"Images to train on: {', '.join(SPLIT_NAMES)}. Default: train."),
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            autocompletion=completion.one_of(SPLIT_NAMES),
+            help=f"Images to train on: {', '.join(SPLIT_NAMES)}. Default: train.",
+        ),
     ] = None,
     schedule: Annotated[
         str | None,
         typer.Option(
             "--schedule",
             metavar="NAME",
+            autocompletion=completion.one_of(SCHEDULE_NAMES),
             help=f"Of the learning rate: {' or '.join(SCHEDULE_NAMES)}, which falls to 0 at the last epoch. "
             f"{_default('schedule')}",
         ),
@@ -118,6 +126,7 @@ def train(
         typer.Option(
             "--optimizer",
             metavar="NAME",
+            autocompletion=completion.one_of(OPTIMIZER_NAMES),
             help=f"{' or '.join(OPTIMIZER_NAMES)}; muon is for weights and filters, with Adam for the rest. "
             f"{_default('optimizer')}",
         ),

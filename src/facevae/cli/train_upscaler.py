@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, emit
 from facevae.cli.options import Device, Json, MaxTime, Precision, Quiet, Weights
 from facevae.config import (
@@ -30,6 +31,7 @@ def train_upscaler(
         typer.Option(
             "--faces",
             metavar="FILE",
+            autocompletion=completion.file_of(".h5"),
             help=f"Faces that carry detail: facevae prepare --size {UPSCALER_FACES_SIZE} -o {UPSCALER_FACES_FILE} ...",
         ),
     ] = UPSCALER_FACES_FILE,
@@ -48,6 +50,7 @@ def train_upscaler(
         typer.Option(
             "--inputs",
             metavar="NAME",
+            autocompletion=completion.one_of(UPSCALER_INPUTS),
             help=f"What to learn to enlarge: {' or '.join(UPSCALER_INPUTS)}, the VAE's own. Default: {_HOW.inputs}.",
         ),
     ] = None,

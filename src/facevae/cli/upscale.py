@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from facevae.cli import completion
 from facevae.cli.console import Reporter, emit, picture_output, read_face
 from facevae.cli.options import Device, Json, Quiet, Strict, Upscaler
-from facevae.config import PRECISIONS, UPSCALE_FACTOR
+from facevae.config import PRECISIONS, UPSCALE_FACTOR, UPSCALE_FACTORS
 
 EXAMPLE = "facevae upscale face.jpg"
 
@@ -27,7 +28,14 @@ def upscale(
         ),
     ] = None,
     factor: Annotated[
-        int, typer.Option("--factor", "-x", metavar="N", help="How many times to enlarge: 2, 3 or 4.")
+        int,
+        typer.Option(
+            "--factor",
+            "-x",
+            metavar="N",
+            autocompletion=completion.one_of(UPSCALE_FACTORS),
+            help="How many times to enlarge: 2, 3 or 4.",
+        ),
     ] = UPSCALE_FACTOR,
     upscaler: Upscaler = None,
     precision: Annotated[
@@ -35,6 +43,7 @@ def upscale(
         typer.Option(
             "--precision",
             metavar="NAME",
+            autocompletion=completion.one_of(PRECISIONS),
             help=f"Of the convolutions: {', '.join(PRECISIONS)}. auto is bf16 where the device computes it natively.",
         ),
     ] = "auto",

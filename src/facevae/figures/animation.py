@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps
 
 from facevae.errors import DataError, UsageError
 from facevae.figures.canvas import BACKGROUND
+from facevae.temporary import temporary_folder
 
 ANIMATION_SUFFIXES: dict[str, tuple[str, ...]] = {
     "gif": (".gif",),
@@ -99,9 +98,9 @@ def _mp4(frames: Sequence[Image.Image], milliseconds: int) -> bytes:
     # Each colour sample of yuv420p stands for two by two pixels.
     even = [ImageOps.expand(frame, (0, 0, frame.width % 2, frame.height % 2), BACKGROUND) for frame in frames]
     raw = b"".join(frame.tobytes() for frame in even)
-    with tempfile.TemporaryDirectory(prefix="facevae-") as folder:
+    with temporary_folder() as folder:
         # An MP4 is not written from front to back, so it cannot come through a pipe.
-        target = Path(folder) / "animation.mp4"
+        target = folder / "animation.mp4"
         command = [program, *_ffmpeg_options(even[0].size, milliseconds), str(target)]
         try:
             done = subprocess.run(command, input=raw, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)

@@ -7,13 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from facevae.config import METRICS
 from facevae.errors import UsageError
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-
-METRICS = ("cosine", "euclidean")
-"""How far apart two latents are: one minus the cosine of the angle at the origin, from 0 to 2, or the length between them."""
 
 
 class Nearest(NamedTuple):

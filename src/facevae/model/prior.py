@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from facevae.config import PRIOR_NAMES
 from facevae.errors import DataError, UsageError
 
 Floats = NDArray[np.float32]
@@ -21,9 +22,6 @@ Doubles = NDArray[np.float64]
 
 MOST_UNITS = 4096
 """Latent units up to which training fits a prior: its covariance has the square of their number in it, 128 MB here."""
-
-PRIOR_NAMES = ("auto", "fitted", "normal")
-"""What faces are drawn from: the fitted prior, N(0, I), or the fitted one where there is one."""
 
 _REGULARISATION = 1e-6
 """Added to every variance, as a part of the largest where that is above 1: a unit that never varies must not make the

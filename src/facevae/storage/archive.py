@@ -21,6 +21,11 @@ from facevae.storage.output import describe_os_error
 _LOCAL_HEADER = 30
 _ENCRYPTED = 0x0041  # either of the two kinds of encryption
 _PATCHED = 0x0020
+_LARGEST = 1 << 30
+"""Bytes that a member may unpack to: no image of facevae's has more."""
+_SMALL = 1 << 26
+_MOST_PACKED = 100
+"""How many times a member of more than `_SMALL` bytes may be as large as it is packed; images hardly pack at all."""
 
 
 class Member(NamedTuple):
@@ -42,6 +47,8 @@ def read_members(path: Path) -> list[Member]:
         DataError: it cannot be read, or is none.
     """
     with _open_archive(path) as archive:
+        if sum(one.compress_size for one in archive.filelist) > path.stat().st_size:
+            raise DataError(f"{path} holds files that overlap, which no archive of images has: fetch it again.")
         # A name may stand in it twice: the later file counts, as when it is unpacked.
         return [
             Member(name, one.header_offset, one.compress_size, one.file_size, one.CRC, one.compress_type, one.flag_bits)
@@ -76,6 +83,8 @@ class ArchiveReader:
             return self._read(member)
         except OSError as error:
             raise DataError(f"{name} in {self._path} cannot be read: {describe_os_error(error)}.") from error
+        except DataError:
+            raise
         except RuntimeError as error:
             raise DataError(
                 f"{name} in {self._path} is encrypted or packed in an unknown way: "
@@ -85,7 +94,11 @@ class ArchiveReader:
             raise DataError(f"{name} in {self._path} is damaged: fetch the archive again.") from error
 
     def _read(self, member: Member) -> bytes:
+        if member.size > min(_LARGEST, max(_SMALL, _MOST_PACKED * member.packed_size)):
+            raise DataError(f"{member.name} in {self._path} unpacks to {member.size:,} bytes, more than an image has.")
         plain = member.method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        if member.method == zipfile.ZIP_LZMA and self._dictionary(member) > _SMALL:
+            raise zipfile.BadZipFile
         if not plain or member.flags & (_ENCRYPTED | _PATCHED):
             with self._lock:
                 if self._archive is None:
@@ -106,6 +119,10 @@ class ArchiveReader:
         if start + member.packed_size > length:
             block, start = self._at(member.offset + start, member.packed_size), 0
         return block[start : start + member.packed_size]
+
+    def _dictionary(self, member: Member) -> int:
+        """Return how much memory LZMA will take for a member, whatever its size."""
+        return int.from_bytes(self._packed(member)[5:9], "little")
 
     @staticmethod
     def _unpack(member: Member, packed: bytes) -> bytes:

@@ -7,6 +7,7 @@ the archive is read without unpacking it. Source: Liu et al., "Deep Learning Fac
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ import numpy as np
 
 from facevae.errors import DataError
 from facevae.storage.archive import Member, open_archive_reader, read_members
-from facevae.storage.celeba_tables import AttributeTable, read_attribute_table, read_partition
+from facevae.storage.celeba_tables import AttributeTable, in_short, read_attribute_table, read_partition
 from facevae.storage.image_kinds import IMAGE_SUFFIXES
 from facevae.storage.output import describe_os_error
 
@@ -386,7 +387,7 @@ def _compare(images: _Images, path: Path, known: dict[str, int], left_out: dict[
     if len(absent) == len(images.names):
         raise DataError(
             f"None of the {len(absent):,} images of {images.location} is in {path}, which begins with "
-            f"{next(iter(known))} where they begin with {absent[0]}: the two do not belong together."
+            f"{in_short(next(iter(known)))} where they begin with {in_short(absent[0])}: the two do not belong together."
         )
     for name in absent:
         left_out.setdefault(name, f"not in {path.name}")
@@ -395,13 +396,23 @@ def _compare(images: _Images, path: Path, known: dict[str, int], left_out: dict[
         notices.append(f"{path.name} lists {len(known):,} images, of which {images.location} holds {present:,}.")
 
 
-_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+# Of a pipe that lies in the folder nothing is waited for.
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _MOST = 1 << 16
 """Bytes of an image read at once, more than a face of CelebA has."""
 
 
+_LARGEST = 1 << 30
+"""Bytes of an image: a link may lead to what has no end."""
+
+
 def _rest(descriptor: int) -> bytes:
-    return b"".join(iter(lambda: os.read(descriptor, _MOST << 4), b""))
+    parts: list[bytes] = []
+    while part := os.read(descriptor, _MOST << 4):
+        parts.append(part)
+        if len(parts) * (_MOST << 4) > _LARGEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return b"".join(parts)
 
 
 class _FolderReader:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _VALUES = {"-1": 0, "0": 0, "1": 1}  # whether the image has the attribute
 _SPLITS = {"0": 0, "1": 1, "2": 2}
+_LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +69,13 @@ def read_partition(path: Path) -> dict[str, int]:
             raise _bad_line(path, number, f"{_counted(len(fields), 'field')} where an image and its split are expected")
         image, split = fields
         if split not in _SPLITS:
-            raise _bad_line(path, number, f"the split of {image} is {split!r}, not 0 (train), 1 (valid) or 2 (test)")
+            raise _bad_line(
+                path,
+                number,
+                f"the split of {in_short(image)} is {in_short(split)!r}, not 0 (train), 1 (valid) or 2 (test)",
+            )
         if image in splits:
-            raise _bad_line(path, number, f"{image} is listed for the second time")
+            raise _bad_line(path, number, f"{in_short(image)} is listed for the second time")
         splits[image] = _SPLITS[split]
     if not splits:
         raise DataError(f"{path} lists no images: fetch it again.")
@@ -116,7 +121,7 @@ def _header_names(path: Path, number: int, header: str, is_csv: bool) -> tuple[s
     seen: set[str] = set()
     for name in names:
         if name.casefold() in seen:
-            raise _bad_line(path, number, f"the attribute {name} is named for the second time")
+            raise _bad_line(path, number, f"the attribute {in_short(name)} is named for the second time")
         seen.add(name.casefold())
     return tuple(names)
 
@@ -149,13 +154,15 @@ def _parse_rows(path: Path, names: tuple[str, ...], rows: list[str], first: int,
         if not image:
             raise _bad_line(path, number, "the name of the image is missing")
         if image in images:
-            raise _bad_line(path, number, f"{image} is listed for the second time")
+            raise _bad_line(path, number, f"{in_short(image)} is listed for the second time")
         images[image] = None
         try:
             values.extend([_VALUES[field] for field in fields])
         except KeyError:
             name, field = next(pair for pair in zip(names, fields, strict=True) if pair[1] not in _VALUES)
-            raise _bad_line(path, number, f"the value of {name} is {field!r}, not -1, 0 or 1") from None
+            raise _bad_line(
+                path, number, f"the value of {in_short(name)} is {in_short(field)!r}, not -1, 0 or 1"
+            ) from None
     if not images:
         raise DataError(f"{path} lists no images: fetch it again.")
     has = np.frombuffer(values, np.int8).reshape(len(images), len(names))
@@ -164,6 +171,11 @@ def _parse_rows(path: Path, names: tuple[str, ...], rows: list[str], first: int,
 
 def _bad_line(path: Path, number: int, what: str) -> DataError:
     return DataError(f"{path.name}, line {number}: {what}.")
+
+
+def in_short(word: str) -> str:
+    """Return a word, or the beginning of what is no word but a file without separators."""
+    return word if len(word) <= _LONGEST_SHOWN else word[:_LONGEST_SHOWN] + "..."
 
 
 def _counted(count: int, noun: str) -> str:

@@ -160,7 +160,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             step=int(progress["step"]),
             seconds=float(progress["seconds"]),
             faces_fingerprint=str(metadata["faces_fingerprint"]),
-            history=[HistoryPoint(**point) for point in metadata["history"]],
+            history=[_as_numbers(HistoryPoint(**point)) for point in metadata["history"]],
             best=_read_best(tensors, metadata),
         )
 
@@ -170,3 +170,10 @@ def _read_best(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> BestNetw
         return None
     state = {name.removeprefix(_BEST): value for name, value in tensors.items() if name.startswith(_BEST)}
     return BestNetwork(int(metadata["best_epoch"]), state)
+
+
+def _as_numbers(point: HistoryPoint) -> HistoryPoint:
+    """Return a point of a file, whose figures are numbers: a `TypeError` or a `ValueError` tells others."""
+    units = point.active_units
+    values = {name: float(value) for name, value in asdict(point).items() if name not in ("split", "active_units")}
+    return HistoryPoint(split=str(point.split), active_units=int(units) if units is not None else None, **values)

@@ -13,7 +13,6 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from facevae.errors import DataError, MismatchError
 from facevae.storage import hdf5
 from facevae.storage.latents import Latents
 from facevae.storage.output import output_path
+from facevae.version import __version__
 
 FORMAT = "facevae umap"
 REMEDY = "Make one with: facevae umap --coordinates FILE"
@@ -40,12 +40,8 @@ def write_coordinates(
     Raises:
         DataError: the file cannot be written.
     """
-    with output_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["format_version"] = hdf5.FORMAT_VERSION
-        file.attrs["weights_hash"] = latents.weights_hash
-        for name, value in settings.items():
-            file.attrs[name] = value
+    record = {"weights_hash": latents.weights_hash, "facevae_version": __version__, **settings}
+    with output_path(path) as temporary, hdf5.written(temporary, FORMAT, record) as file:
         file["coordinates"] = coordinates
         file["rows"] = rows
         if mean is not None:
@@ -54,7 +50,6 @@ def write_coordinates(
         if latents.attributes is not None:
             file.attrs.create("attribute_names", list(latents.attribute_names), dtype=hdf5.STRING)
             file["attributes"] = latents.attributes[rows]
-        file.attrs["complete"] = True
 
 
 class FittedMap(hdf5.Reader):
@@ -79,7 +74,7 @@ class FittedMap(hdf5.Reader):
 
     def _load(self) -> None:
         file = self._file
-        self.coordinates: NDArray[np.float32] = file["coordinates"][:].astype(np.float32, copy=False)
+        self.coordinates: NDArray[np.float32] = hdf5.as_single(file["coordinates"][:])
         self.attribute_names = tuple(hdf5.read_string_attribute(file, "attribute_names"))
         self.weights_hash = str(file.attrs["weights_hash"])
         self.n_neighbors = int(file.attrs["n_neighbors"])
@@ -103,8 +98,8 @@ class FittedMap(hdf5.Reader):
 
     def mean(self) -> NDArray[np.float32]:
         """Return the latents that were fitted (N, latent_dim)."""
-        with hdf5.damaged_as_data_error(self.path, self.remedy):
-            values: NDArray[np.float32] = self._file["mean"][:].astype(np.float32, copy=False)
+        with self._reading():
+            values = hdf5.as_single(self._file["mean"][:])
         if not np.isfinite(values).all():
             raise DataError(f"{self.path} is damaged (mean holds values that are not finite). {self.remedy}")
         return values

@@ -91,11 +91,6 @@ class FacesWriter(hdf5.Writer):
         self._complete()
         return fingerprint
 
-    def size(self) -> int:
-        """Return how many bytes the file will have when it is closed now."""
-        self._file.flush()
-        return int(self._file.id.get_filesize())
-
 
 class Faces(hdf5.Reader):
     """An open `faces.h5`. Images are read in slices; names, splits and attributes too (`columns`), or all at once on first use.
@@ -143,7 +138,7 @@ class Faces(hdf5.Reader):
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return images `start` up to `stop` as uint8 (stop - start, S, S, 3)."""
-        with hdf5.damaged_as_data_error(self.path, REMEDY):
+        with self._reading():
             images: NDArray[np.uint8] = self._images[start:stop]
         return images
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -13,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facevae.errors import DataError
+from facevae.provenance import command
 from facevae.storage.closing import Closing
+from facevae.storage.hdf5_checks import check_attributes, check_datasets
 from facevae.storage.kinds import HDF5_KINDS
 from facevae.storage.output import describe_os_error
+from facevae.storage.steady_file import SteadyFile
 
 FORMAT_VERSION = 1
 STRING = h5py.string_dtype("utf-8")
@@ -50,6 +54,7 @@ def open_hdf5(path: Path, format_name: str, remedy: str) -> h5py.File:
 
 
 def _check_format(file: h5py.File, path: Path, format_name: str, remedy: str) -> None:
+    check_attributes(file, path)
     found = str(file.attrs.get("format"))
     if found != format_name:
         what = HDF5_KINDS.get(found, "something else")
@@ -59,6 +64,7 @@ def _check_format(file: h5py.File, path: Path, format_name: str, remedy: str) ->
         raise DataError(f"{path} is of format version {version}, newer than this facevae reads: update facevae.")
     if not bool(file.attrs.get("complete", False)):
         raise DataError(f"{path} is not complete: the run that wrote it was cut off. {remedy}")
+    check_datasets(file, path)
 
 
 @contextmanager
@@ -77,6 +83,31 @@ def damaged_as_data_error(path: Path, remedy: str) -> Iterator[None]:
         ValueError,
     ) as error:
         raise DataError(f"{path} is damaged ({' '.join(str(error).split())[:120]}). {remedy}") from error
+
+
+def _begin(stream: SteadyFile, format_name: str, record: Mapping[str, Any]) -> h5py.File:
+    """Begin a file of one of facevae's formats, which is not complete yet."""
+    file = h5py.File(stream, "w")
+    file.attrs["format"] = format_name
+    file.attrs["format_version"] = FORMAT_VERSION
+    file.attrs["complete"] = False
+    for name, value in {"command": command(), **record}.items():
+        if name != "command" or value:
+            file.attrs[name] = value
+    return file
+
+
+@contextmanager
+def written(path: Path, format_name: str, record: Mapping[str, Any]) -> Iterator[h5py.File]:
+    """Give a new file of one of facevae's formats, which is complete when the block ends well.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    with closing(SteadyFile(path)) as stream, _begin(stream, format_name, record) as file:
+        yield file
+        file.attrs["complete"] = True
+    stream.check()
 
 
 class _OpenFile(Closing):
@@ -98,13 +129,9 @@ class Writer(_OpenFile):
     def __init__(
         self, path: Path, format_name: str, attribute_names: Sequence[str], record: dict[str, Any], *, with_split: bool
     ) -> None:
-        self._file = h5py.File(path, "w")
+        self._stream = SteadyFile(path)
+        self._file = _begin(self._stream, format_name, record)
         attributes = self._file.attrs
-        attributes["format"] = format_name
-        attributes["format_version"] = FORMAT_VERSION
-        attributes["complete"] = False
-        for name, value in record.items():
-            attributes[name] = value
         self._names = growing(self._file, "names", (), STRING, 4096)
         self._split = growing(self._file, "split", (), np.uint8, 65536) if with_split else None
         self._attributes: h5py.Dataset | None = None
@@ -120,9 +147,22 @@ class Writer(_OpenFile):
             append(self._split, split)
         if self._attributes is not None and attributes is not None:
             append(self._attributes, attributes)
+        self._stream.check()
 
     def _complete(self) -> None:
+        """Mark the file complete, and close it.
+
+        Raises:
+            OSError: it could not be written.
+        """
         self._file.attrs["complete"] = True
+        self.close()
+        self._stream.check()
+
+    def close(self) -> None:
+        """Close the file."""
+        super().close()
+        self._stream.close()
 
 
 class Columns(NamedTuple):
@@ -147,8 +187,9 @@ class Reader(_OpenFile):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._file = open_hdf5(self.path, self.format_name, self.remedy)
+        self._stamp = _stamp(self._file)
         try:
-            with damaged_as_data_error(self.path, self.remedy):
+            with self._reading():
                 self._load()
         except BaseException:
             self._file.close()
@@ -165,7 +206,7 @@ class Reader(_OpenFile):
     @cached_property
     def split(self) -> NDArray[np.uint8] | None:
         """The splits uint8 (N), or None where the file has none."""
-        return self._read_array("split", slice(None)) if "split" in self._file else None
+        return self._read_array("split", slice(None)) if self._has("split") else None
 
     @cached_property
     def attributes(self) -> NDArray[np.int8] | None:
@@ -175,16 +216,31 @@ class Reader(_OpenFile):
     def columns(self, start: int, stop: int) -> Columns:
         """Return names, splits and attributes of the rows `start` up to `stop`, without reading the others."""
         rows = slice(start, stop)
-        split = self._read_array("split", rows) if "split" in self._file else None
+        split = self._read_array("split", rows) if self._has("split") else None
         attributes = self._read_array("attributes", rows) if self.attribute_names else None
         return Columns(self._read_names(rows), split, attributes)
 
-    def _read_names(self, rows: slice) -> list[str]:
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raise a `DataError` where the block cannot read, or where the file was written to since it was opened."""
         with damaged_as_data_error(self.path, self.remedy):
+            yield
+        # HDF5 reads zeros where a file was cut short, and whatever it finds where it was written anew.
+        if _stamp(self._file) != self._stamp:
+            raise DataError(
+                f"{self.path} was changed by another program while it was read: run the same command again when that is done."
+            )
+
+    def _has(self, name: str) -> bool:
+        with self._reading():
+            return name in self._file
+
+    def _read_names(self, rows: slice) -> list[str]:
+        with self._reading():
             return read_strings(self._file["names"], rows)
 
     def _read_array(self, name: str, rows: slice) -> NDArray[Any]:
-        with damaged_as_data_error(self.path, self.remedy):
+        with self._reading():
             values: NDArray[Any] = self._file[name][rows]
         return values
 
@@ -195,6 +251,20 @@ class Reader(_OpenFile):
         split = file.get("split")
         attributes = file["attributes"] if self.attribute_names else None
         check_companions(self.count, file["names"], split, attributes, self.attribute_names)
+
+
+def _stamp(file: h5py.File) -> tuple[int, int]:
+    """Return what shows that an open file is written to; one that another is renamed over stays as it is, and open."""
+    if os.name != "posix":
+        return 0, 0  # the number that HDF5 has for the file means nothing to Python
+    status = os.fstat(file.id.get_vfd_handle())
+    return status.st_size, status.st_mtime_ns
+
+
+def as_single(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Return numbers in single precision; those that are too large for it become infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32, copy=False)
 
 
 def growing(file: h5py.File, name: str, row_shape: tuple[int, ...], dtype: Any, rows: int) -> h5py.Dataset:  # noqa: ANN401

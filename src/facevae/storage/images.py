@@ -6,6 +6,7 @@ Every function here may be called from several threads at once: nothing global i
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,7 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from facevae.errors import DataError, did_you_mean
 from facevae.storage.image_kinds import START_BYTES, kind_name, reader_for
-from facevae.storage.jpeg import decode_plain, plain_size, reducing_scale
+from facevae.storage.jpeg import check_scans, decode_plain, plain_size, reducing_scale
 from facevae.storage.output import describe_os_error
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 200_000_000
 """Images with more pixels than this are refused from their header, before any memory is spent on them."""
+
+MAX_SIDE = 100_000
+"""Nor is a longer side taken: a few bytes of a packed BMP can stand for 255 of its lines, however long these are."""
 
 ENORMOUS_PIXELS = 25_000_000
 """Images with more pixels (100 MB decoded) are decoded one at a time: every thread would need as much at once."""
@@ -45,6 +49,7 @@ _PROFILE_HEADER = 128
 _LONGEST_PROFILE = 255 * 65_519
 """In bytes: a JPEG holds no longer one."""
 
+_MOST_AT_ONCE = 1 << 20
 _ENORMOUS = threading.Lock()
 _ORIENTATION_TAG = 0x0112
 _WIDTH_TAG, _HEIGHT_TAG = 0x0100, 0x0101
@@ -212,6 +217,10 @@ def _opened(source: Path | bytes, label: str, enlarged: int = 1) -> Iterator[Ima
             raise DataError(
                 f"{label} has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are taken: reduce it first."
             )
+        if max(width, height) > MAX_SIDE:
+            raise DataError(
+                f"{label} has {width} x {height} pixels, and more than {MAX_SIDE:,} on a side are not taken: reduce it first."
+            )
         if width * height * enlarged**2 > MAX_PIXELS:
             raise DataError(
                 f"{label} has {width} x {height} pixels and would have more than {MAX_PIXELS:,} when enlarged {enlarged} "
@@ -247,6 +256,8 @@ def _label(source: Path | bytes, name: str | None) -> str:
 def _decoded(image: ImageFile.ImageFile, label: str) -> Image.Image:
     """Decode an image of which the header was read, and make it upright RGB, or RGBA where it is transparent."""
     try:
+        if isinstance(image, JpegImageFile) and image.fp is not None:
+            check_scans(image.fp)
         image.load()
     except Image.DecompressionBombError as error:
         raise _too_large(label) from error
@@ -265,6 +276,15 @@ def _turn(pixels: int) -> AbstractContextManager[object]:
     return _ENORMOUS if pixels > ENORMOUS_PIXELS else nullcontext()
 
 
+class _File(io.BufferedReader):
+    """A file that gives no memory for bytes which it does not have: a PNG of a few may ask for gigabytes at once."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MOST_AT_ONCE and self.seekable():
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
 @contextmanager
 def _stream(source: Path | bytes, label: str) -> Iterator[BinaryIO]:
     """Give the bytes of `source` as a seekable stream, which a pipe such as `<(command)` is not."""
@@ -272,7 +292,7 @@ def _stream(source: Path | bytes, label: str) -> Iterator[BinaryIO]:
         yield io.BytesIO(source)
         return
     try:
-        stream = source.open("rb")
+        stream = _File(source.open("rb", buffering=0))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _unopened(source, label, error) from error
     with stream:
@@ -347,16 +367,18 @@ def _rgb_profile(image: Image.Image) -> bytes | None:
     return profile if image.mode != "CMYK" and profile[16:20] == b"RGB " and profile[36:40] == b"acsp" else None
 
 
-def _without_metadata(image: Image.Image, label: str) -> Image.Image:
+def _without_metadata(image: ImageFile.ImageFile, label: str) -> Image.Image:
     """Convert to 8-bit RGB, or RGBA where something may be transparent, without metadata."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        image = _to_eight_bits(image, label)
-    if image.mode == "F":
+    grey = image.mode == "I" or image.mode.startswith("I;16")
+    pixels: Image.Image = _to_eight_bits(image, label) if grey else image
+    if pixels.mode == "F":
         raise _unsupported(label, "floating-point values")
     try:
-        converted = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        converted = pixels.convert("RGBA" if pixels.has_transparency_data else "RGB")
     except ValueError as error:
         raise _unsupported(label, f"colours of the kind {image.mode}") from error
+    except Exception as error:  # such as a palette that is missing
+        raise _damaged(label, image) from error
     converted.info = {}
     return converted
 

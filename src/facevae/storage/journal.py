@@ -269,7 +269,9 @@ class Journal(Closing):
         content = self._file.read(length)
         try:
             left_out = [(row, reason) for row, reason in json.loads(content or b"[]")]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
+            return None
+        if not _are_left_out(left_out, rows):
             return None
         skipped = [(row, reason) for row, reason in left_out if reason is not None]
         too_small = [row for row, reason in left_out if reason is None]
@@ -295,6 +297,12 @@ class Journal(Closing):
 
     def _changed(self) -> DataError:
         return DataError(f"{self.path} was changed by another program meanwhile: run the same command again.")
+
+
+def _are_left_out(left_out: list[tuple[object, object]], rows: int) -> bool:
+    """Return whether these are different places among the rows, each with a reason or None."""
+    places = {row for row, _ in left_out if type(row) is int and 0 <= row < rows}
+    return len(places) == len(left_out) and all(reason is None or isinstance(reason, str) for _, reason in left_out)
 
 
 def _faces(added: Prepared | _Record) -> int:

@@ -146,8 +146,8 @@ class Latents(hdf5.Reader):
         return self._read("log_variance", slice(start, stop))
 
     def _read(self, name: str, rows: slice) -> NDArray[np.float32]:
-        with hdf5.damaged_as_data_error(self.path, REMEDY):
-            values: NDArray[np.float32] = self._file[name][rows].astype(np.float32, copy=False)
+        with self._reading():
+            values = hdf5.as_single(self._file[name][rows])
         if not np.isfinite(values).all():
             raise DataError(f"{self.path} is damaged ({name} holds values that are not finite). {REMEDY}")
         return values

@@ -6,13 +6,10 @@ never replaces one of its inputs, a folder, or data of another kind (weights by 
 
 from __future__ import annotations
 
-import errno
 import os
-import platform
 import re
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -20,6 +17,7 @@ from typing import BinaryIO
 
 from facevae.errors import DataError, UsageError
 from facevae.storage.kinds import DATA_KINDS, kind_of
+from facevae.temporary import HOST, is_gone, temporary_folder
 
 StrPath = str | Path
 
@@ -27,11 +25,7 @@ Output = Path | BinaryIO
 """Where a result goes: a path, or an open binary stream such as `sys.stdout.buffer`."""
 
 
-_HOST = "".join(letter for letter in platform.node() if letter.isalnum())[:24] or "host"
-"""In the name of a temporary file, because a folder may be shared with machines that have process ids of their own."""
-
-
-_REMAINS = re.compile(rf"\..{{1,40}}\.{_HOST}-([0-9]+)\.part", re.DOTALL)
+_REMAINS = re.compile(rf"\..{{1,40}}\.{HOST}-([0-9]+)\.part", re.DOTALL)
 
 
 def describe_os_error(error: OSError) -> str:
@@ -116,38 +110,38 @@ def output_path(output: Output) -> Iterator[Path]:
         with _replacing(output) as temporary:
             yield temporary
         return
-    with tempfile.TemporaryDirectory(prefix="facevae-") as folder:
-        temporary = Path(folder) / "output"
-        yield temporary
+    with temporary_folder() as folder:
+        temporary = folder / "output"
+        try:
+            yield temporary
+        except OSError as error:
+            raise DataError(
+                f"{folder.parent}, where the result is kept until it is whole, cannot be written to: "
+                f"{describe_os_error(error)}: make room there, set TMPDIR to another folder, or name a file with -o."
+            ) from error
         with temporary.open("rb") as file:
-            shutil.copyfileobj(file, output)
-        output.flush()
+            to_stream(output, lambda stream: shutil.copyfileobj(file, stream))
 
 
-def reserve_room(path: Path, size: int) -> None:
-    """Take `size` bytes of the disk for a file, where the system can: what is written to them then finds room for certain.
-
-    For HDF5, which on a full disk crashes the process in the end. The file must be cut to its size when it is done.
+def to_stream(output: BinaryIO, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` write to a stream such as standard output. That its reader has gone is passed on as a BrokenPipeError.
 
     Raises:
-        OSError: the disk, a quota or a limit has not so much room; the file is as long as before.
+        DataError: the stream cannot be written to.
     """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with path.open("ab") as file:
-        before = os.fstat(file.fileno()).st_size
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            os.ftruncate(file.fileno(), before)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
+    try:
+        write(output)
+        output.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DataError(f"Standard output cannot be written to: {describe_os_error(error)}.") from error
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     # Only the name's beginning: a long name with the rest would be too long for the system.
-    stem = f".{path.name[:40]}.{_HOST}-"
+    stem = f".{path.name[:40]}.{HOST}-"
     # A link stays a link: what it points to is replaced.
     target = path.resolve()
     temporary = target.with_name(f"{stem}{os.getpid()}.part")
@@ -168,24 +162,12 @@ def _replacing(path: Path) -> Iterator[Path]:
 @cache
 def _remove_remains(folder: Path) -> None:
     """Remove the temporary files that killed runs on this machine left in a folder, once a process and folder."""
-    if os.name != "posix":
-        return  # elsewhere there is no harmless way to ask whether a process lives
     with suppress(OSError):
         for remains in folder.iterdir():
             match = _REMAINS.fullmatch(remains.name)
-            if match and not _is_alive(int(match[1])):
+            if match and is_gone(int(match[1])):
                 with suppress(OSError):
                     remains.unlink()
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def write_bytes(output: Output, data: bytes) -> None:
@@ -198,5 +180,4 @@ def write_bytes(output: Output, data: bytes) -> None:
         with _replacing(output) as temporary:
             temporary.write_bytes(data)
         return
-    output.write(data)
-    output.flush()
+    to_stream(output, lambda stream: stream.write(data))

@@ -11,9 +11,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from facevae.errors import DataError
+from facevae.provenance import command
 from facevae.storage.output import describe_os_error, write_bytes
 
 FORMAT_VERSION = 1
+_PLAIN = ("format", "format_version", "command")
+"""Entries of the metadata that are not JSON."""
 
 
 def write_tensors(path: Path, format_name: str, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
@@ -23,6 +26,8 @@ def write_tensors(path: Path, format_name: str, tensors: dict[str, Tensor], meta
         DataError: the file cannot be written.
     """
     header = {"format": format_name, "format_version": str(FORMAT_VERSION)}
+    if command():
+        header["command"] = command()
     header |= {key: json.dumps(value) for key, value in metadata.items()}
     # safetensors stores plain row-major tensors, the network keeps channels-last ones.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -53,7 +58,9 @@ def read_tensors(path: Path, format_name: str, what: str, remedy: str) -> tuple[
                     "update facevae."
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        metadata = {key: json.loads(value) for key, value in header.items() if key not in ("format", "format_version")}
+        if any(tensor.is_complex() for tensor in tensors.values()):  # a network takes the real part, with a warning
+            raise ValueError("it holds complex numbers")
+        metadata = {key: json.loads(value) for key, value in header.items() if key not in _PLAIN}
     except SafetensorError as error:
         raise DataError(f"{path} is not a file of {what} (not safetensors, or damaged). {remedy}") from error
     except (ValueError, RecursionError) as error:

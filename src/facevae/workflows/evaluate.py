@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facevae.config import FACES_FILE, SplitName
+from facevae.config import EVALUATED_SPLITS, FACES_FILE, SplitName
 from facevae.errors import DataError, UsageError
 from facevae.metrics.bound import LatentFigures, latent_figures
 from facevae.metrics.edits import EditFigures
@@ -32,7 +32,6 @@ from facevae.workflows.common import check_size, load_model
 from facevae.workflows.evaluated import Evaluated
 from facevae.workflows.judged import SampleFigures, judged_figures
 
-EVALUATED_SPLITS = ("valid", "test")
 _NOISE_STREAM = 1
 
 Doubles = NDArray[np.float64]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from facevae.config import EVERY_FACE
 from facevae.errors import DataError, InstallationError, MissingExtraError, UsageError
 from facevae.model.detector import smallest_face
 from facevae.model.face_finder import Face, is_celeba_frame, is_frame_by_size, locate_faces
@@ -20,7 +21,6 @@ from facevae.storage.detector_weights import load_face_networks
 from facevae.storage.images import open_image, picture_size
 from facevae.workflows.picture_sources import PictureSource
 
-_ALL = "all"
 FaceChoice = int | str | None
 """Which of a picture's faces: a number, the largest being 1, "all", or None for the largest."""
 
@@ -78,7 +78,7 @@ class FaceOptions:
             return cls(align)
         if not align:
             raise UsageError("--face chooses among the faces that are found: leave it out, or --no-align.")
-        if str(face).strip().casefold() == _ALL:
+        if str(face).strip().casefold() == EVERY_FACE:
             return cls(which=0, asked=True)
         try:
             number = int(face)

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from facevae.config import SPLIT_CODES, WEIGHTS_FILE, ModelConfig
 from facevae.errors import DataError
 from facevae.storage import shipped
+from facevae.storage.kinds import EXPORTED, kind_of
 from facevae.storage.output import StrPath, describe_os_error
 
 if TYPE_CHECKING:
@@ -123,7 +123,15 @@ def info(path: StrPath) -> FileInfo:
     raise _foreign(path)
 
 
+def _command(value: object) -> dict[str, str]:
+    """Return the command line that a file says it was made by, if it says one."""
+    text = " ".join(value.split()) if isinstance(value, str) else ""
+    return {"command": text} if text else {}
+
+
 def _foreign(path: Path) -> DataError:
+    if kind_of(path) == EXPORTED:
+        return DataError(f"{path} holds exported latents, for other tools: name the latents that it was made from.")
     return DataError(
         f"{path} is none of facevae's files. Name weights (.safetensors), faces or latents (.h5) that facevae wrote."
     )
@@ -150,15 +158,13 @@ def _split_counts(split: NDArray[np.uint8] | None) -> str:
 
 
 def _hdf5_info(path: Path, common: dict[str, Any]) -> FileInfo:
-    try:
-        with h5py.File(path, "r") as file:
-            found = str(file.attrs.get("format", ""))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read as HDF5: {describe_os_error(error)[:200]}.") from error
+    from facevae.storage.hdf5_checks import format_of
+
+    found, made_by = format_of(path)
     readers = {"facevae faces": _faces_info, "facevae latents": _latents_info, "facevae umap": _umap_info}
     if found not in readers:
         raise _foreign(path)
-    return readers[found](path, common)
+    return readers[found](path, _command(made_by) | common)
 
 
 def _faces_info(path: Path, common: dict[str, Any]) -> FileInfo:
@@ -212,6 +218,7 @@ def _umap_info(path: Path, common: dict[str, Any]) -> FileInfo:
         names = ("n_neighbors", "min_dist", "seed", "weights_hash")
         facts = {"points": f"{len(file['coordinates']):,}"}
         facts |= {name.replace("_", " "): str(file.attrs.get(name, "unknown")) for name in names}
+        facts["made by"] = f"facevae {file.attrs.get('facevae_version', 'unknown')}"
         facts["takes new faces"] = "yes, with umap --fit-on" if "mean" in file else "no"
     return FileInfo(path, "UMAP coordinates", facts | common, ())
 
@@ -220,19 +227,23 @@ def _safetensors_info(path: Path, common: dict[str, Any]) -> FileInfo:
     from safetensors import SafetensorError, safe_open
 
     from facevae.storage import checkpoint as checkpoints
-    from facevae.storage import upscaler_checkpoint, upscaler_file
+    from facevae.storage import upscaler_checkpoint, upscaler_file, weights
 
     try:
         with safe_open(str(path), framework="np") as file:
-            found = (file.metadata() or {}).get("format")
+            header = file.metadata() or {}
     except SafetensorError:
-        found = None
+        header = {}
+    found = header.get("format")
+    common = _command(header.get("command")) | common
     if found == upscaler_file.FORMAT:
-        return _upscaler_info(path, common)
+        with checkpoints.damaged_as_data_error(path, upscaler_file.REMEDY):
+            return _upscaler_info(path, common)
     if found == upscaler_checkpoint.FORMAT:
         return _upscaler_checkpoint_info(path, common)
     if found != checkpoints.FORMAT:
-        return _weights_info(path, common)
+        with checkpoints.damaged_as_data_error(path, weights.REMEDY):
+            return _weights_info(path, common)
     checkpoint = checkpoints.load_checkpoint(path)
     facts = {
         "epochs finished": str(checkpoint.epoch),
@@ -331,7 +342,7 @@ def _weights_info(path: Path, common: dict[str, Any]) -> FileInfo:
     }
     rows: tuple[tuple[str, int, int, float | None], ...] = ()
     if model.directions is not None:
-        lengths = np.linalg.norm(model.directions.deltas, axis=1)
+        lengths = np.linalg.norm(model.directions.deltas.astype(np.float64), axis=1)
         columns = (model.attribute_names, model.directions.positive, model.directions.negative, lengths)
         rows = tuple((name, int(a), int(b), float(length)) for name, a, b, length in zip(*columns, strict=True))
     return FileInfo(path, "VAE weights", facts | common, rows)

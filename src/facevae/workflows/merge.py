@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -107,10 +108,12 @@ def _shard_of(latents: Latents) -> Shard:
 
 def _check_complete(found: dict[int, Latents]) -> None:
     shard = _shard_of(next(iter(found.values())))
-    missing = [number for number in range(1, shard.shards + 1) if number not in found]
-    if missing:
-        which = ", ".join(str(number) for number in missing[:10]) + (", ..." if len(missing) > 10 else "")
-        what = f"Shard {which} of {shard.shards} is" if len(missing) == 1 else f"Shards {which} of {shard.shards} are"
+    count = shard.shards - len(found)
+    if count:
+        # Of however many a file says that there are, only those that are told are gone through.
+        missing = list(islice((number for number in range(1, shard.shards + 1) if number not in found), 10))
+        which = ", ".join(str(number) for number in missing) + (", ..." if count > 10 else "")
+        what = f"Shard {which} of {shard.shards} is" if count == 1 else f"Shards {which} of {shard.shards} are"
         raise DataError(
             f"{what} missing: name all of them, or make the missing with facevae encode --shard {missing[0]}/{shard.shards}."
         )

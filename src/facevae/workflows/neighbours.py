@@ -11,12 +11,12 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from facevae.config import FACES_FILE, LATENTS_FILE, NEIGHBOURS_COUNT
+from facevae.config import FACES_FILE, LATENTS_FILE, METRICS, NEIGHBOURS_COUNT
 from facevae.errors import DataError, UsageError, did_you_mean
 from facevae.figures.neighbours import neighbour_grid
 from facevae.figures.picture import check_image_name, image_bytes
 from facevae.model.encoder import Floats, Images
-from facevae.model.nearest import METRICS, Nearest, NearestSearch, check_metric
+from facevae.model.nearest import Nearest, NearestSearch, check_metric
 from facevae.progress import Notice, Progress, Report, silent
 from facevae.storage.faces import Faces
 from facevae.storage.latents import Latents
@@ -86,7 +86,7 @@ def neighbours(
         name: faces of the latents file, by their names there, to look for too; these do not find themselves.
         latents: the latents file.
         count: how many neighbours of each.
-        metric: "cosine" or "euclidean", see `model.nearest.METRICS`.
+        metric: "cosine" or "euclidean", see `config.METRICS`.
         faces: the prepared faces that the latents were made from, for the picture; without them, it shows what the latents
             decode to.
         align: find the faces of pictures that are not CelebA's frames and bring them there; False takes every picture as a frame.

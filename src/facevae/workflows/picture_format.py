@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from facevae.config import PICTURE_FORMATS
 from facevae.errors import UsageError
 from facevae.figures.animation import ANIMATION_SUFFIXES, animation_of_suffix, check_animation
 from facevae.figures.picture import check_image_name
 from facevae.storage.output import Output, output_name
 
-STRIP = "png"
-FORMATS = (STRIP, *ANIMATION_SUFFIXES)
+STRIP = PICTURE_FORMATS[0]
 _SUFFIXES = {STRIP: (".png",), **ANIMATION_SUFFIXES}
 
 
 def resolve_picture(output: Output | None, picture_format: str | None, default: Path) -> tuple[Output, str]:
     """Settle file and format from each other: `-o x.gif` means a GIF, and `--format gif` alone means `default` as a GIF.
 
-    The format is one of `FORMATS`; "png" stands for a strip, in whatever format of pictures its file's name asks for.
+    The format is one of `PICTURE_FORMATS`; "png" stands for a strip, in whatever format of pictures its file's name asks for.
 
     Raises:
         DataError: an MP4 is asked for, and there is no ffmpeg.
         UsageError: there is no such format, or file and format contradict each other.
     """
-    if picture_format is not None and picture_format not in FORMATS:
-        raise UsageError(f"There is no format {picture_format}: use {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
+    if picture_format is not None and picture_format not in PICTURE_FORMATS:
+        raise UsageError(
+            f"There is no format {picture_format}: use {', '.join(PICTURE_FORMATS[:-1])} or {PICTURE_FORMATS[-1]}."
+        )
     if output is None:
         picture_format = picture_format or STRIP
         output = default.with_suffix(_SUFFIXES[picture_format][0])

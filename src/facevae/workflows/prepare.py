@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from facevae.storage.faces import CHUNK_IMAGES, FacesWriter, expected_size
 from facevae.storage.images import DECODER, RESIZE_RULE
 from facevae.storage.journal import Journal
 from facevae.storage.kinds import FACES
-from facevae.storage.output import StrPath, check_output, output_path, reserve_room
+from facevae.storage.output import StrPath, check_output, output_path
 from facevae.version import __version__
 from facevae.workflows.decoding import decode_faces
 from facevae.workflows.interruption import Interruption, deferred_interruption
@@ -248,10 +247,9 @@ def _write(
     attributes = source.attributes[rows] if source.attributes is not None else None
     expected = expected_size(size, names, len(source.attribute_names))
     _check_room(output, expected)
-    with output_path(output) as temporary:
-        # Once before HDF5 opens the file, since it crashes where it finds no room; opening it gives the room back.
-        reserve_room(temporary, expected)
-        with FacesWriter(
+    with (
+        output_path(output) as temporary,
+        FacesWriter(
             temporary,
             image_size=size,
             attribute_names=source.attribute_names,
@@ -260,19 +258,17 @@ def _write(
             source=source.location.name,
             facevae_version=__version__,
             min_side=min_side,
-        ) as writer:
-            reserve_room(temporary, expected)
-            start = 0
-            for images in journal.images(_block(size)):
-                if interruption.requested:
-                    raise KeyboardInterrupt
-                block = slice(start, start + len(images))
-                writer.append(images, names[block], split[block], attributes[block] if attributes is not None else None)
-                start += len(images)
-                report(Progress("write", start, len(rows)))
-            fingerprint = writer.finish()
-            end = writer.size()
-        os.truncate(temporary, end)
+        ) as writer,
+    ):
+        start = 0
+        for images in journal.images(_block(size)):
+            if interruption.requested:
+                raise KeyboardInterrupt
+            block = slice(start, start + len(images))
+            writer.append(images, names[block], split[block], attributes[block] if attributes is not None else None)
+            start += len(images)
+            report(Progress("write", start, len(rows)))
+        fingerprint = writer.finish()
     counts = np.bincount(split, minlength=len(SPLIT_CODES))
     splits = {name: int(counts[code]) for name, code in SPLIT_CODES.items()}
     return PrepareResult(
