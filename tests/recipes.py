@@ -9,10 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import support
-from helpers import LATENT_DIM, lively_model, put_latents, put_other_weights, put_pictures, put_upscaler, put_weights
+from helpers import (
+    LATENT_DIM,
+    lively_model,
+    put_latents,
+    put_other_weights,
+    put_pictures,
+    put_upscaler,
+    put_weights,
+    run,
+)
 
 WRITE_NOTHING = frozenset({"attributes", "evaluate", "info"})
 EARLIER_PICTURE = "earlier.png"
@@ -131,6 +141,16 @@ def put_workspace(folder: Path, photo: np.ndarray[tuple[int, ...], np.dtype[np.u
     Image.fromarray(photo).save(folder / "photo-2.png")
     _put_shards(folder)
     _put_earlier(folder)
+
+
+def put_trained_workspace(folder: Path) -> None:
+    """Make such a folder with a photograph in which `FakeFaces` finds a face, and train in it, for `--resume` to go on."""
+    photo = support.random_images(1, 100, seed=9)[0][:80].copy()
+    photo[0, 0] = 1
+    put_workspace(folder, photo)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run(*next(recipe for recipe in RECIPES if recipe.name == "train").words()).code == 0
 
 
 def _put_shards(folder: Path) -> None:

@@ -12,9 +12,8 @@ import typer
 
 from facevae.cli.main import app
 from facevae.workflows import umap as umap_workflow
-from helpers import FakeFaces, run, succeed
-from recipes import RECIPES, WRITE_NOTHING, Recipe, put_workspace
-from support import random_images
+from helpers import FakeFaces, succeed
+from recipes import RECIPES, WRITE_NOTHING, Recipe, put_trained_workspace
 
 COMMAND = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = dict(COMMAND.commands)  # type: ignore[attr-defined]
@@ -28,12 +27,7 @@ every_line = pytest.mark.parametrize("recipe", LINES.values(), ids=lambda recipe
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
-    photo = random_images(1, 100, seed=9)[0][:80].copy()
-    photo[0, 0] = 1  # so many faces it has for `FakeFaces`
-    put_workspace(folder, photo)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert run(*LINES["train"].words()).code == 0
+    put_trained_workspace(folder)
     return folder
 
 

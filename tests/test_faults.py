@@ -27,8 +27,7 @@ from facevae.storage.latents import Latents
 from facevae.storage.weights import FaceModel
 from facevae.workflows import umap as umap_workflow
 from helpers import FakeFaces, Outcome, run
-from recipes import RECIPES, Recipe, missing, put_workspace
-from support import random_images
+from recipes import RECIPES, Recipe, missing, put_trained_workspace
 
 COMMAND = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = dict(COMMAND.commands)  # type: ignore[attr-defined]
@@ -51,12 +50,7 @@ every_folder = pytest.mark.parametrize("recipe", FOLDERS, ids=by_name)
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
-    photo = random_images(1, 100, seed=9)[0][:80].copy()
-    photo[0, 0] = 1  # so many faces it has for `FakeFaces`
-    put_workspace(folder, photo)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert run(*next(recipe for recipe in RECIPES if recipe.name == "train").words()).code == 0
+    put_trained_workspace(folder)
     return folder
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facevae.model.alignment import FRAME_EYES, Similarity, fit_similarity
+from facevae.model.residual import Residual
 from facevae.model.warping import as_tensor, warped
 
 WINDOW_SIDE = 64
@@ -39,25 +40,6 @@ _UNIT = 0.05
 """Of the eyes' distance: what the network counts in, so that its answers are about one."""
 
 
-class _Residual(nn.Module):
-    """Two convolutions, added to their input; with a `stride` of 2 they halve the maps, and the input is averaged."""
-
-    def __init__(self, channels: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
-        self.first_norm = nn.BatchNorm2d(width)
-        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.second_norm = nn.BatchNorm2d(width)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1:
-            projection = nn.Conv2d(channels, width, 1, bias=False)
-            self.shortcut = nn.Sequential(nn.AvgPool2d(stride), projection, nn.BatchNorm2d(width))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        inner = functional.relu(self.first_norm(self.first(maps)))
-        return functional.relu(self.second_norm(self.second(inner)) + self.shortcut(maps))
-
-
 class FrameNetwork(nn.Module):
     """The network, freshly initialised. Its last layer begins at zero, so that untrained it leaves a face where it is."""
 
@@ -67,9 +49,9 @@ class FrameNetwork(nn.Module):
         self.widths = widths
         self.stem = nn.Conv2d(3, stem, 3, stride=2, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(stem)
-        blocks: list[nn.Module] = [_Residual(stem, stem, 1)]
+        blocks: list[nn.Module] = [Residual(stem, stem, 1)]
         for channels, width in zip(widths, stages, strict=False):
-            blocks += [_Residual(channels, width, 2), _Residual(width, width, 1)]
+            blocks += [Residual(channels, width, 2), Residual(width, width, 1)]
         self.blocks = nn.Sequential(*blocks)
         self.narrow = nn.Conv2d(widths[-1], _HEAD_CHANNELS, 1, bias=False)
         self.narrow_norm = nn.BatchNorm2d(_HEAD_CHANNELS)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facevae.model.inference import each_batch, to_tensor
+from facevae.model.residual import Residual
 
 JUDGE_SIZE = 32
 """The side of the images that the judge takes, in pixels."""
@@ -27,25 +28,6 @@ class JudgeView(NamedTuple):
 
     features: NDArray[np.float32]
     logits: NDArray[np.float32]
-
-
-class _Residual(nn.Module):
-    """Two convolutions, added to their input; with a `stride` of 2 they halve the image, and the input is averaged."""
-
-    def __init__(self, channels: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
-        self.first_norm = nn.BatchNorm2d(width)
-        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.second_norm = nn.BatchNorm2d(width)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or channels != width:
-            projection = nn.Conv2d(channels, width, 1, bias=False)
-            self.shortcut = nn.Sequential(nn.AvgPool2d(stride), projection, nn.BatchNorm2d(width))
-
-    def forward(self, images: Tensor) -> Tensor:
-        inner = functional.relu(self.first_norm(self.first(images)))
-        return functional.relu(self.second_norm(self.second(inner)) + self.shortcut(images))
 
 
 class Judge(nn.Module):
@@ -62,9 +44,9 @@ class Judge(nn.Module):
         blocks: list[nn.Module] = []
         channels = stem
         for number, width in enumerate(stages):
-            blocks.append(_Residual(channels, width, stride=2))
+            blocks.append(Residual(channels, width, stride=2))
             if number < len(stages) - 1:
-                blocks.append(_Residual(width, width, stride=1))
+                blocks.append(Residual(width, width, stride=1))
             channels = width
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(channels, attributes)
