@@ -1,4 +1,4 @@
-"""The residual block of He et al., *Deep Residual Learning for Image Recognition* (2016): what the small classifiers are made of."""
+"""The residual block of He et al., *Deep Residual Learning for Image Recognition* (2016), for the small classifiers."""
 
 from __future__ import annotations
 
