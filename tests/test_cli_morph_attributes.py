@@ -339,3 +339,9 @@ def test_the_library_refuses_no_attribute(face: Path) -> None:
     with pytest.raises(UsageError) as error:
         morph(face, [])
     assert str(error.value) == "There is no attribute to move along: name at least one."
+
+
+def test_names_with_commas_are_told_to_be_repeated(face: Path) -> None:
+    assert refusal("morph", face, "--attr", "Smiling,Male", code=2) == (
+        "There is no attribute Smiling,Male in vae.safetensors: for several, repeat the option, a name each."
+    )

@@ -201,7 +201,7 @@ def test_an_unreadable_image_is_an_error() -> None:
         "There is no file faces/face3.png. Did you mean face2.png?"
     )
     assert refusal("reconstruct", "faces") == (
-        "faces is a folder, where an image file is expected: name a file inside it."
+        "faces is a folder, where an image file is expected: name files, such as faces/*.jpg."
     )
 
 

@@ -409,7 +409,9 @@ def test_an_unreadable_image_among_several_is_left_out() -> None:
 
 def test_a_file_that_is_not_there(face: Path) -> None:
     assert refusal("upscale", "faces/fase1.png") == "There is no file faces/fase1.png. Did you mean face1.png?"
-    assert refusal("upscale", "faces") == "faces is a folder, where an image file is expected: name a file inside it."
+    assert refusal("upscale", "faces") == (
+        "faces is a folder, where an image file is expected: name files, such as faces/*.jpg."
+    )
 
 
 def test_results_of_too_many_pixels_are_refused_from_the_header(monkeypatch: pytest.MonkeyPatch, face: Path) -> None:

@@ -368,7 +368,9 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_directory(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == (f"{tmp_path} is a folder, where an image file is expected: name a file inside it.")
+    assert refusal(tmp_path) == (
+        f"{tmp_path} is a folder, where an image file is expected: name files, such as {tmp_path}/*.jpg."
+    )
 
 
 def test_impossible_paths(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def find_attribute(name: str, known: tuple[str, ...], where: str) -> int:
     for index, candidate in enumerate(known):
         if normalised_name(candidate) == wanted:
             return index
+    if "," in name:
+        raise UsageError(f"There is no attribute {name} in {where}: for several, repeat the option, a name each.")
     suggestion = did_you_mean(name, known)
     hint = suggestion or f" It has {', '.join(known[:4])} and others: facevae info {where} lists them."
     raise UsageError(f"There is no attribute {name} in {where}.{hint}")

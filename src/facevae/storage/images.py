@@ -304,7 +304,7 @@ def _unopened(path: Path, label: str, error: Exception) -> DataError:
         hint = did_you_mean(path.name, _neighbours(path)) or " Check its name and folder."
         return DataError(f"There is no file {label}.{hint}")
     if isinstance(error, IsADirectoryError) or _holds(path.is_dir):  # Windows says "permission denied" of a directory
-        return DataError(f"{label} is a folder, where an image file is expected: name a file inside it.")
+        return DataError(f"{label} is a folder, where an image file is expected: name files, such as {label}/*.jpg.")
     reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
     return DataError(f"{label} cannot be read: {reason}.")
 
