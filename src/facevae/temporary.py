@@ -54,5 +54,5 @@ def is_gone(process: int) -> bool:
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
-        return False
+        pass  # it is another user's, or none that the system could have
     return False

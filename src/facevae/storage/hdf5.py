@@ -91,9 +91,9 @@ def _begin(stream: SteadyFile, format_name: str, record: Mapping[str, Any]) -> h
     file.attrs["format"] = format_name
     file.attrs["format_version"] = FORMAT_VERSION
     file.attrs["complete"] = False
-    for name, value in {"command": command(), **record}.items():
-        if name != "command" or value:
-            file.attrs[name] = value
+    made_by = {"command": command()} if command() else {}
+    for name, value in {**made_by, **record}.items():
+        file.attrs[name] = value
     return file
 
 

@@ -87,7 +87,7 @@ def load_face(source: Path | bytes, size: int, name: str | None = None) -> NDArr
 
 def squashed(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Return an image squashed to (size, size, 3), uint8, by the rule of `load_face`."""
-    return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
+    return np.array(_squash(image, size))
 
 
 def load_face_bytes(data: bytes, size: int, name: str) -> bytes:
@@ -133,6 +133,10 @@ def _square(source: Path | bytes, size: int, name: str | None) -> Image.Image:
     image = _plain_jpeg(source, size) if isinstance(source, bytes) else None
     if image is None:
         image = open_image(source, name, at_least=size)
+    return _squash(image, size)
+
+
+def _squash(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR)
 
 

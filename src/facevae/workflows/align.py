@@ -25,7 +25,7 @@ from facevae.storage.output import Output, StrPath, as_output, check_output, mak
 from facevae.workflows.face_finding import ChosenFace, FaceChoice, FaceFinding, FaceOptions
 from facevae.workflows.picture_sources import PictureSource, as_sources, short_name, source_name
 from facevae.workflows.picture_targets import single_target
-from facevae.workflows.skipped import Skipped, report_skipped
+from facevae.workflows.skipped import Skipped, all_skipped, report_skipped
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,7 @@ def align(
             made += [_write(photo, *each, known) for each in zip(aligned, targets, strict=True)]
         report(Progress("align", number, len(sources)))
     if not made:
-        first = skipped[0].reason
-        raise DataError(
-            first if len(skipped) == 1 else f"None of the {len(skipped)} images could be used. The first: {first}"
-        )
+        raise DataError(all_skipped(skipped))
     _tell(made, finding, report)
     report_skipped(skipped, report)
     return AlignResult(tuple(made), tuple(skipped))

@@ -25,7 +25,7 @@ from facevae.storage.weights import FaceModel
 from facevae.workflows.common import load_model, tile_size
 from facevae.workflows.face_finding import FaceChoice, FaceOptions
 from facevae.workflows.face_loading import FaceLoader, named_images
-from facevae.workflows.skipped import Skipped, report_skipped
+from facevae.workflows.skipped import Skipped, all_skipped, report_skipped
 from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
 _READ_LATENTS = 8192
@@ -138,10 +138,7 @@ def _of_images(
         report(Progress("average", loader.read, len(paths)))
     loader.finding.tell(report)
     if not groups.counts[0]:
-        first = skipped[0].reason
-        raise DataError(
-            first if len(paths) == 1 else f"None of the {len(paths)} images could be used. The first: {first}"
-        )
+        raise DataError(all_skipped(skipped))
     return groups
 
 

@@ -35,8 +35,9 @@ from facevae.workflows.shards import (
     shard_of_rank,
     shard_path,
 )
-from facevae.workflows.skipped import Skipped, report_skipped
+from facevae.workflows.skipped import Skipped, all_skipped, report_skipped
 
+_NO_IMAGE = "There is no image to encode: name image files, or pass - and send paths to standard input."
 _READ_BYTES = 2**22
 """Of images, read at a time."""
 
@@ -222,14 +223,8 @@ def _encode_images(
                 count += len(mean)
                 report(Progress("encode", loader.read, len(images)))
         if count == 0:
-            raise DataError(skipped[0].reason if len(skipped) == 1 else _nothing_read(skipped))
+            raise DataError(all_skipped(skipped) if skipped else _NO_IMAGE)
         writer.finish()
     loader.finding.tell(report)
     report_skipped(skipped, report)
     return EncodeResult(output, count, encoder.model.latent_dim, tuple(skipped))
-
-
-def _nothing_read(skipped: Sequence[Skipped]) -> str:
-    if not skipped:
-        return "There is no image to encode: name image files, or pass - and send paths to standard input."
-    return f"None of the {len(skipped)} images could be used. The first: {skipped[0].reason}"

@@ -17,6 +17,12 @@ class Skipped(NamedTuple):
     reason: str
 
 
+def all_skipped(skipped: Sequence[Skipped]) -> str:
+    """Return the error for images of which not one was left: the reason, or how many they are with the first one's."""
+    first = skipped[0].reason
+    return first if len(skipped) == 1 else f"None of the {len(skipped)} images could be used. The first: {first}"
+
+
 def report_skipped(skipped: Sequence[Skipped], report: Report) -> None:
     """Tell how many images were left out, and name the first few with the reason."""
     if not skipped:
