@@ -109,11 +109,15 @@ class FaceModel:
             raise UsageError(f"{self.name} takes latents of shape (N, {self.latent_dim}), not {latents.shape}.")
 
     def sample(self, count: int, *, seed: int | None = None, temperature: float = 1.0, prior: str = "auto") -> Images:
-        """Return `count` new faces (count, S, S, 3), decoded from latents that are drawn at random.
+        """Return `count` new faces (count, S, S, 3), decoded from latents that are drawn at random: see `draw`."""
+        return self.decode(self.draw(count, seed=seed, temperature=temperature, prior=prior))
+
+    def draw(self, count: int, *, seed: int | None = None, temperature: float = 1.0, prior: str = "auto") -> Floats:
+        """Return `count` latents (count, latent_dim), drawn at random.
 
         Args:
-            count: how many.
-            seed: for repeatable faces.
+            count: how many. With a seed they depend on it: the first of forty is not the one of one.
+            seed: for repeatable latents.
             temperature: multiplies the standard deviation of the latents.
             prior: "fitted" draws them from the fitted prior, "normal" from N(0, I), "auto" from the fitted one if there is one.
 
@@ -124,9 +128,9 @@ class FaceModel:
         generator = np.random.default_rng(seed)
         fitted = self.resolve_prior(prior)
         if fitted is not None:
-            return self.decode(fitted.sample(count, generator, temperature))
+            return fitted.sample(count, generator, temperature)
         latents = generator.standard_normal((count, self.latent_dim))
-        return self.decode((temperature * latents).astype(np.float32))
+        return (temperature * latents).astype(np.float32)
 
     def resolve_prior(self, name: str) -> LatentPrior | None:
         """Return the prior that "auto", "fitted" or "normal" means for this model; None is N(0, I).
