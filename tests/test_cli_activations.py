@@ -112,7 +112,8 @@ def test_refusals(face: Path) -> None:
         "There is no device tpu: use one of auto, cpu, cuda, mps."
     )
     assert refusal("activations", face, "-w", "no.safetensors") == (
-        "There is no no.safetensors. Train some with: facevae train (or name another file with --weights)"
+        "There is no no.safetensors. Check its name and folder, use --weights faces-32 for those shipped, "
+        "or train some with: facevae train"
     )
     assert not Path("activations").exists()
 

@@ -22,7 +22,7 @@ from facevae.storage.faces import Faces
 from facevae.storage.images import load_face, squashed
 from facevae.storage.latents import Latents
 from facevae.storage.weights import FaceModel
-from facevae.workflows import neighbours
+from facevae.workflows.latents_faces import short_face_name
 from helpers import (
     FakeFaces,
     files,
@@ -368,7 +368,7 @@ def test_names_of_the_faces_that_were_taken(face: Path, fake: FakeFaces) -> None
     assert facevae.morph(photo, which=2).names == ("photo1 #2",)
     found = facevae.neighbours(photo, which="all", count=1)
     assert [query.query for query in found.queries] == ["photos/photo1.png#1", "photos/photo1.png#2"]
-    assert [neighbours._short(name) for name in ("in/photo 1.v2.jpg#12", "#3", "a#b.png", "000003.jpg")] == [
+    assert [short_face_name(name) for name in ("in/photo 1.v2.jpg#12", "#3", "a#b.png", "000003.jpg")] == [
         "photo 1.v2 #12",
         "#3",
         "a#b",

@@ -215,7 +215,7 @@ def test_wrong_options(options: list[str], message: str) -> None:
 
 
 def test_too_much_or_nothing() -> None:
-    message = "There is no face to average: name image files, or send paths to standard input."
+    message = "There is no face to average: name image files or folders, or send paths to standard input."
     assert refusal("average", "-", code=2) == message
     with pytest.raises(UsageError) as error:
         average([])

@@ -75,7 +75,7 @@ def test_devices_that_do_not_exist(name: str, faces_file: Path, weights_file: Pa
     import torch
 
     face = put_pictures(Path("faces"), 1)[0]
-    faces = {"interpolate": 2, "neighbours": 1}.get(name, 1 if required(name) else 0)
+    faces = {"interpolate": 2, "morph": 1, "neighbours": 1}.get(name, 1 if required(name) else 0)
     arguments = [name, *[str(face)] * faces, *(["-o", "z.h5"] if name == "encode" else [])]
     if name == "info":
         arguments += ["--system"]
@@ -107,7 +107,7 @@ def test_behind_each_command_stands_a_function_of_the_library(name: str) -> None
     assert name in facevae.__all__
     spoken = {"quiet", "as_json"}
     options = set(inspect.signature(getattr(sys.modules[f"facevae.cli.{name}"], name)).parameters) - spoken
-    parameters = set(inspect.signature(function).parameters) - {"report"}
+    parameters = set(inspect.signature(function).parameters) - {"report", "ready"}
     renamed = {"info": {"file": "path", "size": "", "system": "", "device": ""}}.get(name, {})
     assert {renamed.get(option, option) for option in options} - {""} == parameters
 

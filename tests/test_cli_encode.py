@@ -120,7 +120,7 @@ def test_no_readable_image(model: FaceModel) -> None:
         "None of the 2 images could be used. The first: a.jpg is empty, where an image is expected."
     )
     assert refusal("encode", "-", "-o", "z.h5") == (
-        "There is no image to encode: name image files, or pass - and send paths to standard input."
+        "There is no image to encode: name image files or folders, or pass - and send paths to standard input."
     )
     assert not Path("z.h5").exists()
 
@@ -179,7 +179,8 @@ def test_json_and_latents_cannot_share_standard_output(model: FaceModel, faces_f
 
 def test_missing_files(workspace: Path) -> None:
     assert refusal("encode", "-w", "vae.safetensors") == (
-        "There is no vae.safetensors. Train some with: facevae train (or name another file with --weights)"
+        "There is no vae.safetensors. Check its name and folder, use --weights faces-32 for those shipped, "
+        "or train some with: facevae train"
     )
     put_weights(workspace)
     assert refusal("encode") == "There is no faces.h5. Make one with: facevae prepare --celeba-dir DIR"

@@ -53,17 +53,56 @@ def expected(model: FaceModel, path: Path, step: float) -> NDArray[np.uint8]:
 
 def test_one_step_is_one_photograph_with_the_difference_in_it(model: FaceModel, frame: Path) -> None:
     outcome = succeed("morph", frame, "-a", "Smiling", "--paste", "-s", "2", "--json")
-    assert outcome.json["paths"] == ["morph.png"]
+    assert outcome.json["paths"] == ["frame-morph.png"]
     assert outcome.json["steps"] == [2.0]
     assert outcome.json["faces"] == ["frame"]
-    written = pixels(Path("morph.png"))
+    written = pixels(Path("frame-morph.png"))
     np.testing.assert_array_equal(written, expected(model, frame, 2))
     assert (written != pixels(frame)).mean() > 0.1
 
 
 def test_without_steps_it_is_one_step(model: FaceModel, frame: Path) -> None:
-    assert succeed("morph", frame, "-a", "Smiling", "--paste").lines == ["morph.png"]
-    np.testing.assert_array_equal(pixels(Path("morph.png")), expected(model, frame, 1))
+    assert succeed("morph", frame, "-a", "Smiling", "--paste").lines == ["frame-morph.png"]
+    np.testing.assert_array_equal(pixels(Path("frame-morph.png")), expected(model, frame, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "wanted", "kind"),
+    [
+        ("anna.jpg", [], ["anna-morph.jpg"], "JPEG"),
+        ("anna.JPEG", [], ["anna-morph.JPEG"], "JPEG"),
+        ("a.b.webp", [], ["a.b-morph.webp"], "WEBP"),
+        ("anna.tif", [], ["anna-morph.tif"], "TIFF"),
+        ("anna.bmp", [], ["anna-morph.png"], "PNG"),
+        ("anna.gif", [], ["anna-morph.png"], "PNG"),
+        ("anna", [], ["anna-morph.png"], "PNG"),
+        ("anna.jpg", ["--format", "png"], ["anna-morph.png"], "PNG"),
+        ("anna.jpg", ["--format", "gif"], ["anna-morph.gif"], "GIF"),
+        (
+            "anna.jpg",
+            ["--steps", "-1,0.5"],
+            ["anna-morph_n-1.jpg", "anna-morph_n+0.jpg", "anna-morph_n+0.5.jpg"],
+            "JPEG",
+        ),
+    ],
+)
+def test_the_photograph_has_a_name_of_its_own(
+    frame: Path, name: str, options: list[str], wanted: list[str], kind: str
+) -> None:
+    """In the current folder, and apart from the strip's, which stays."""
+    Path("photos").mkdir()
+    Path("morph.png").write_bytes(b"the strip")
+    picture = Path("photos") / name
+    Image.open(frame).save(picture, format={".gif": "GIF", "": "PNG"}.get(picture.suffix) or None)
+    assert succeed("morph", picture, "--paste", *options).lines == wanted
+    for line in wanted:
+        with Image.open(line) as written:
+            assert written.format == kind
+    assert Path("morph.png").read_bytes() == b"the strip"
+
+
+def test_a_photograph_from_standard_input_has_a_name_too(frame: Path) -> None:
+    assert succeed("morph", "-", "--paste", stdin=frame.read_bytes()).lines == ["stdin-morph.png"]
 
 
 def test_n_of_nought_gives_the_photograph_back(frame: Path) -> None:
@@ -122,7 +161,7 @@ def test_a_square_frame_is_stretched(model: FaceModel) -> None:
     succeed("morph", face, "-a", "Smiling", "--paste", "-s", "2")
     stretched = np.array([[FRAME_WIDTH / 48, 0, 0], [0, FRAME_HEIGHT / 48, 0]])
     wanted = pasted(pixels(face), change(model, load_face(face, 32), 2), stretched)
-    np.testing.assert_array_equal(pixels(Path("morph.png")), wanted)
+    np.testing.assert_array_equal(pixels(Path("face1-morph.png")), wanted)
 
 
 def test_transparency_and_colour_profile_stay(frame: Path) -> None:

@@ -182,7 +182,7 @@ def test_long_names_and_ten_faces_are_not_cropped() -> None:
             ["-o", "out"],
             "Cannot write a picture to out: its name must end in one of .png, .jpg, .jpeg, .webp, .tif, .tiff.",
         ),
-        (["-"], "There is no face to reconstruct: name image files, or send paths to standard input."),
+        (["-"], "There is no face to reconstruct: name image files or folders, or send paths to standard input."),
     ],
 )
 def test_wrong_options(faces_file: Path, options: list[str], message: str) -> None:
@@ -201,7 +201,7 @@ def test_an_unreadable_image_is_an_error() -> None:
         "There is no file faces/face3.png. Did you mean face2.png?"
     )
     assert refusal("reconstruct", "faces") == (
-        "faces is a folder, where an image file is expected: name files, such as faces/*.jpg."
+        "faces/face2.png is not an image that can be read: give a JPEG, PNG, WebP, GIF, BMP, TIFF or PNM file."
     )
 
 

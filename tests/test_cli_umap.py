@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from facevae.figures.map_page import packed
+from facevae.storage.faces import Faces
 from facevae.storage.latents import Latents
 from facevae.workflows import umap as workflow
+from facevae.workflows import umap_page
 from facevae.workflows.info import info
 from facevae.workflows.umap import UmapResult, umap
 from facevae.workflows.umap_place import place
@@ -30,8 +34,10 @@ from helpers import (
     refusal,
     run,
     succeed,
+    tile,
 )
 from support import Recorder, write_faces, write_latents
+from test_map_page import Reader
 
 
 class Fits(NamedTuple):
@@ -333,6 +339,192 @@ def test_without_attributes_the_dots_are_of_one_colour(workspace: Path) -> None:
     )
     assert refusal("umap", "-a", "Smiling") == f"latents.h5 {reason}"
     assert refusal("umap", "-", "-a", "Smiling", stdin=path.read_bytes()) == f"stdin {reason}"
+
+
+# ------------------------------------------------------------------------------------------ the page
+
+
+def page_of(path: str = "map.html") -> Reader:
+    return Reader(Path(path).read_text(encoding="utf-8"))
+
+
+def embedded(reader: Reader, count: int) -> NDArray[np.uint8]:
+    """The first faces in the first sheet (count, 32, 32, 3)."""
+    sheet = pixels(reader.block("sheet-0"))
+    return np.stack([tile(sheet, row % 32 * 32, row // 32 * 32, 32) for row in range(count)])
+
+
+def differ(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    return float(np.sqrt(np.mean((first.astype(float) - second) ** 2)))
+
+
+EMBEDDED = (
+    "map.html will hold the faces themselves (60): those of CelebA may not be passed on. "
+    "Leave them out with --no-thumbnails.\n"
+)
+
+
+@pytest.fixture
+def _with_faces(_instant: None, workspace: Path) -> None:
+    """`latents.h5` with the `faces.h5` that it was made from."""
+    put_latents(workspace)
+    write_faces(workspace / "faces.h5")
+
+
+@pytest.mark.usefixtures("_with_faces")
+def test_the_page() -> None:
+    outcome = succeed("umap", "--html", "map.html", "-a", "smiling", "-o", "map.png", "--coordinates", "map.h5")
+    assert outcome == Outcome(0, b"map.png\nmap.h5\nmap.html\n", EMBEDDED)
+    reader = page_of()
+    with Latents("latents.h5") as latents, Faces("faces.h5") as faces, h5py.File("map.h5") as saved:
+        assert reader.json("names") == latents.names
+        page = reader.json("page")
+        assert page["attributes"] == list(latents.attribute_names)
+        assert page["attributes"][page["opening"]] == "Smiling"
+        assert latents.attributes is not None
+        assert reader.data("traits") == packed(latents.attributes > 0).tobytes()
+        numbers = np.frombuffer(reader.data("points"), dtype="<u2").reshape(-1, 2)
+        frame = page["frame"]
+        at = numbers * [frame["stepX"], frame["stepY"]] + [frame["x"], frame["y"]]
+        assert np.abs(at - saved["coordinates"][:]).max() < 1e-3
+        assert differ(embedded(reader, 60), faces.read(0, 60)) < 8
+        assert differ(embedded(reader, 59), faces.read(1, 60)) > 20
+    assert page["thumbnails"] == {"size": 32, "columns": 32, "rows": 32}
+    assert reader.text("title") == "UMAP of the latent means: 60 faces"
+    first = Path("map.html").read_bytes()
+    # Said before it is written, in the result of the library too, and the same the next time.
+    recorder = Recorder()
+    assert umap(html="map.html", attribute="Smiling", report=recorder).page == Path("map.html")
+    assert recorder.notices == [EMBEDDED.strip()]
+    assert [(event.done, event.total) for event in recorder.progress if event.stage == "thumbnails"] == [(60, 60)]
+    assert Path("map.html").read_bytes() == first
+
+
+@pytest.mark.usefixtures("_with_faces")
+def test_a_page_without_faces() -> None:
+    Path("faces.h5").rename("mine.h5")
+    assert succeed("umap", "--html", "map.html", "--json").stderr == (
+        "There is no faces.h5 with the faces of latents.h5: map.html shows names and attributes, but no faces.\n"
+    )
+    assert page_of().json("page")["thumbnails"] is None
+    outcome = succeed("umap", "--html", "map.html", "--faces", "mine.h5", "--json")
+    assert (outcome.stderr, outcome.json["paths"]) == (EMBEDDED, ["umap.png", "map.html"])
+    outcome = succeed("umap", "--html", "map.html", "--faces", "mine.h5", "--no-thumbnails")
+    assert outcome == Outcome(0, b"umap.png\nmap.html\n", "")
+    assert not any("sheet" in str(attributes.get("id")) for _, attributes, _ in page_of().elements)
+    assert succeed("umap", "--html", "map.html", "--faces", "mine.h5", "-q").stderr == ""
+    # Faces that the latents were not made from would be the wrong ones.
+    write_faces(Path("faces.h5"), seed=3)
+    assert succeed("umap", "--html", "map.html").stderr.startswith(
+        "There is no faces.h5 with the faces of latents.h5: "
+    )
+
+
+@pytest.mark.usefixtures("_instant")
+def test_a_page_of_single_images(workspace: Path) -> None:
+    from helpers import put_weights
+
+    put_weights(workspace)
+    succeed("encode", *put_pictures(Path("faces"), 12), "-o", "latents.h5")
+    outcome = succeed("umap", "--html", "page.htm")
+    assert outcome.stderr == (
+        "latents.h5 holds no attributes: the dots are all of one colour.\n"
+        "latents.h5 was made from single images, not from prepared faces: page.htm shows names and attributes, but no faces.\n"
+    )
+    page = page_of("page.htm").json("page")
+    assert (page["attributes"], page["opening"], page["thumbnails"]) == ([], None, None)
+    outcome = succeed("umap", "-", "--html", "page.htm", stdin=Path("latents.h5").read_bytes())
+    assert outcome.stderr.splitlines()[1].startswith("stdin was made from single images, not from prepared faces: ")
+
+
+@pytest.mark.usefixtures("_with_faces")
+def test_a_page_of_some_of_the_faces() -> None:
+    result = umap(html="map.html", max_points=20, seed=5)
+    reader = page_of()
+    with Faces("faces.h5") as faces:
+        assert reader.json("names") == [faces.names[row] for row in result.rows]
+        assert differ(embedded(reader, 20), faces.read(0, 60)[result.rows]) < 8
+    assert reader.text("title") == "UMAP of the latent means: 20 of 60 faces"
+
+
+@pytest.mark.usefixtures("_instant")
+def test_a_page_of_a_shard(workspace: Path) -> None:
+    from helpers import put_weights
+
+    put_weights(workspace)
+    write_faces(workspace / "faces.h5")
+    succeed("encode", "--shard", "2/3", "-o", "part.h5", "-q")
+    succeed("umap", "part.h5", "--html", "map.html", "-q")
+    with Faces("faces.h5") as faces:
+        assert page_of().json("names") == faces.names[20:40]
+        assert differ(embedded(page_of(), 20), faces.read(20, 40)) < 8
+
+
+def test_a_page_of_new_faces_on_a_saved_map(fits: Fits, saved: Path) -> None:
+    result = umap("new.h5", fit_on="map.h5", html="map.html")
+    reader = page_of()
+    assert (reader.json("page")["count"], reader.json("page")["beneath"]) == (25, 60)
+    frame, numbers = reader.json("page")["frame"], np.frombuffer(reader.data("points"), dtype="<u2").reshape(-1, 2)
+    at = numbers * [frame["stepX"], frame["stepY"]] + [frame["x"], frame["y"]]
+    assert np.abs(at - np.concatenate([result.coordinates, fits.first.coordinates])).max() < 1e-3
+    assert reader.text("title") == "UMAP of the latent means: 25 faces, placed on a map of 60"
+    put_new_latents(Path("one.h5"), count=1)
+    umap("one.h5", fit_on="map.h5", html="one.html")
+    assert page_of("one.html").text("title") == "UMAP of the latent means: 1 face, placed on a map of 60"
+
+
+@pytest.mark.usefixtures("_with_faces")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--html", "map.png"], "Cannot write a page to map.png: its name must end in .html."),
+        (["--html", "-"], "Cannot write a page to -: its name must end in .html."),
+        (
+            ["--html", "a.html", "--coordinates", "a.html"],
+            "a.html cannot hold both the page and another result: name two files.",
+        ),
+        (
+            ["--html", "data.html"],
+            "data.html holds latents and would be overwritten by a page: name another output with --html.",
+        ),
+        (
+            ["--html", "faces.html", "--faces", "faces.html"],
+            "faces.html is an input and would be overwritten: name another output with --html.",
+        ),
+    ],
+)
+def test_wrong_names_of_pages(options: list[str], message: str) -> None:
+    shutil.copy("latents.h5", "data.html")
+    Path("faces.h5").rename("faces.html")
+    before = files()
+    assert refusal("umap", *options, code=2) == message
+    assert files() == before
+
+
+@pytest.mark.usefixtures("_with_faces")
+def test_faces_that_cannot_be_read_stop_it_before_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "fit", lambda *_: pytest.fail("the fit began"))
+    Path("faces.h5").write_bytes(b"not HDF5")
+    assert refusal("umap", "--html", "map.html") == (
+        "faces.h5 is not a file of prepared faces (not HDF5). Make one with: facevae prepare --celeba-dir DIR"
+    )
+    assert refusal("umap", "--html", "no/map.html") == "There is no folder no to write map.html into: create it first."
+    assert files() == ["faces.h5", "latents.h5"]
+
+
+@pytest.mark.usefixtures("_with_faces")
+def test_a_page_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("map.html").write_text("earlier")
+
+    def full(faces: object) -> Iterator[str]:
+        yield "<!doctype html>"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(umap_page, "map_page", full)
+    outcome = run("umap", "--html", "map.html", "-q")
+    assert (outcome.code, outcome.stderr) == (1, "Error: map.html cannot be written: no space left on device.\n")
+    assert Path("map.html").read_text() == "earlier"
+    assert files() == ["faces.h5", "latents.h5", "map.html"]
 
 
 # ------------------------------------------------------------------------------------------ refusals

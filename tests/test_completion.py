@@ -244,7 +244,7 @@ CHOICES = {
     "export --format": config.EXPORT_FORMATS,
 }
 ATTRIBUTES = {"--attr", "--attr2", "--keep"}
-WITHOUT = {"neighbours --name"}
+WITHOUT = {"morph --name", "neighbours --name"}
 """Names that are as many as there are faces."""
 
 

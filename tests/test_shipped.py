@@ -143,7 +143,7 @@ def test_the_shipped_weights_may_be_asked_for_by_name(workspace: Path, folder: P
 
 
 def test_weights_that_are_named_and_missing_stay_an_error(workspace: Path, folder: Path) -> None:
-    remedy = "Train some with: facevae train (or name another file with --weights)"
+    remedy = "Check its name and folder, use --weights faces-32 for those shipped, or train some with: facevae train"
     assert refusal("sample", "-w", "no.safetensors") == f"There is no no.safetensors. {remedy}"
     assert refusal("sample", "-w", "vae.safetensors") == f"There is no vae.safetensors. {remedy}"
     assert files() == ["package"]
@@ -152,7 +152,8 @@ def test_weights_that_are_named_and_missing_stay_an_error(workspace: Path, folde
 def test_a_broken_link_is_no_reason_to_take_other_weights(workspace: Path, folder: Path) -> None:
     Path("vae.safetensors").symlink_to("gone")
     assert refusal("sample") == (
-        "There is no vae.safetensors. Train some with: facevae train (or name another file with --weights)"
+        "There is no vae.safetensors. Check its name and folder, use --weights faces-32 for those shipped, "
+        "or train some with: facevae train"
     )
 
 
@@ -234,11 +235,10 @@ def test_info_describes_them(workspace: Path, folder: Path) -> None:
     path = folder / shipped.WEIGHTS
     found = succeed("info", "faces-32", "--json").json
     assert (found["path"], found["kind"]) == (str(path), "VAE weights")
-    assert found["shipped as"] == "faces-32, used where there is no vae.safetensors"
-    assert found["file SHA-256"] == digest(path)
-    assert found["weights hash"] == FaceModel.load(path).hash()
+    assert (found["shipped_as"], found["sha256"]) == ("faces-32", digest(path))
+    assert found["weights_hash"] == FaceModel.load(path).hash()
     assert len(found["attributes"]) == 5
-    assert "shipped as" not in succeed("info", path, "--json").json
+    assert succeed("info", path, "--json").json["shipped_as"] is None
     assert re.search(
         r"shipped as +faces-32, used where there is no vae.safetensors", succeed("info", "faces-32").stdout.decode()
     )
@@ -249,8 +249,8 @@ def test_info_describes_a_file_of_that_name_instead(workspace: Path, folder: Pat
     mine = put_weights(workspace)
     Path("vae.safetensors").rename("faces-32")
     found = succeed("info", "faces-32", "--json").json
-    assert found["weights hash"] == mine.hash()
-    assert "shipped as" not in found
+    assert found["weights_hash"] == mine.hash()
+    assert found["shipped_as"] is None
 
 
 @pytest.mark.parametrize("name", ["photographs", "reconstructions"])
@@ -258,8 +258,8 @@ def test_info_describes_the_shipped_upscalers(workspace: Path, folder: Path, nam
     path = folder / shipped.UPSCALERS[name]
     found = succeed("info", name, "--json").json
     assert (found["path"], found["kind"]) == (str(path), "upscaler weights")
-    assert found["shipped as"] == f"{name}, used where there is no {path.name}"
-    assert (found["file SHA-256"], found["enlarges"]) == (digest(path), name)
+    assert (found["shipped_as"], found["sha256"], found["enlarges"]) == (name, digest(path), name)
+    assert facevae.info(name).facts["shipped as"] == f"{name}, used where there is no {path.name}"
     path.write_bytes(path.read_bytes() + b"x")
     sentence = (
         f"{path}, which comes with facevae, is damaged (its SHA-256 is not that of this version): reinstall facevae."
@@ -267,7 +267,7 @@ def test_info_describes_the_shipped_upscalers(workspace: Path, folder: Path, nam
     assert refusal("info", name) == sentence
     assert [entry["problem"] for entry in succeed("info", "--json").json["shipped_upscalers"]].count(sentence) == 1
     put_upscaler(Path(name))
-    assert "shipped as" not in succeed("info", name, "--json").json
+    assert succeed("info", name, "--json").json["shipped_as"] is None
 
 
 def test_info_without_a_file_names_them(workspace: Path, folder: Path) -> None:

@@ -261,7 +261,10 @@ def test_a_model_without_attributes() -> None:
 
 def test_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "vae.safetensors"
-    assert refusal(path) == f"There is no {path}. {REMEDY}"
+    assert refusal(path) == (
+        f"There is no {path}. Check its name and folder, use --weights faces-32 for those shipped, "
+        "or train some with: facevae train"
+    )
 
 
 def test_a_folder(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import facevae
 from facevae.drawing import write_drawn_faces
 from facevae.storage.dataset import FacesDataset
+from facevae.workflows import umap as umap_workflow
 from helpers import put_latents, put_pictures, put_upscaler, put_weights
 
 
@@ -147,8 +148,11 @@ def test_align() -> None:
     assert facevae.align("in", "out/c").faces[0].name == "in/face1.png"
 
 
-def test_umap() -> None:
+def test_umap(monkeypatch: pytest.MonkeyPatch) -> None:
     put_latents(Path("in"))
+    monkeypatch.setattr(
+        umap_workflow, "fit", lambda latents, seed, report: latents[:, :2].copy()
+    )  # no import of seconds
     by_string = facevae.umap("in/latents.h5", "out/a.png", coordinates="out/a.h5", max_points=20)
     assert by_string.path == Path("out/a.png")
     assert facevae.info("out/a.h5").facts["points"] == "20"

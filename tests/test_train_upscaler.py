@@ -360,7 +360,8 @@ def test_weights_without_reconstructions(faces: Path, output: Path, weights_file
 def test_a_vae_that_is_missing(large: Path, output: Path) -> None:
     missing = output.with_name("none.safetensors")
     assert refusal(DataError, large, output, weights=missing, inputs="reconstructions") == (
-        f"There is no {missing}. Train some with: facevae train (or name another file with --weights)"
+        f"There is no {missing}. Check its name and folder, use --weights faces-32 for those shipped, "
+        "or train some with: facevae train"
     )
 
 
@@ -897,10 +898,11 @@ def test_info_of_a_checkpoint_and_of_what_was_trained(faces: Path, workspace: Pa
     succeed("train-upscaler", "--faces", faces, *SMALL, "-e", 2, "--precision", "fp32", "-q", "--max-time", 0.001)
     found = json.loads(succeed("info", "upscaler.checkpoint.safetensors", "--json").stdout)
     with Faces(faces) as opened:
-        assert found["faces"] == opened.fingerprint
+        assert found["faces_fingerprint"] == opened.fingerprint
     assert found["kind"] == "upscaler checkpoint"
-    assert (found["epochs finished"], found["steps into the next"], found["inputs"]) == ("0", "1", "photographs")
-    assert (found["factors"], found["network"]) == ("2, 3, 4", "depth 3, channels 4")
-    assert "reconstructions by" not in found
+    training = found["training"]
+    assert (found["epochs_finished"], found["steps_into_next"], training["inputs"]) == (0, 1, "photographs")
+    assert (training["factors"], found["network"]) == ([2, 3, 4], {"depth": 3, "channels": 4})
+    assert found["vae"] is None
     trained = json.loads(succeed("info", "upscaler.safetensors", "--json").stdout)
-    assert (trained["kind"], trained["epochs done"]) == ("upscaler weights", "0.25")
+    assert (trained["kind"], trained["training"]["epochs_done"]) == ("upscaler weights", 0.25)

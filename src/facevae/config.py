@@ -20,9 +20,12 @@ SAMPLES_FILE = Path("samples.png")
 SAMPLES_DIRECTORY = Path("samples")
 RECONSTRUCTIONS_FILE = Path("reconstructions.png")
 MORPH_FILE = Path("morph.png")
+PASTED_STEM = "{}-morph"
+"""Of the photograph with an edit in it, from that of the photograph."""
 INTERPOLATION_FILE = Path("interpolation.png")
 AVERAGE_FILE = Path("average.png")
 UMAP_FILE = Path("umap.png")
+MAP_FILE = Path("map.h5")
 ALIGNED_DIRECTORY = Path("aligned")
 ACTIVATIONS_DIRECTORY = Path("activations")
 DEMO_DIRECTORY = Path("facevae-demo")
@@ -46,6 +49,10 @@ EXPORT_FORMATS = ("csv", "npz", "parquet")
 EVERY_FACE = "all"
 """As `--face`, every face of a picture."""
 DEMO_FACES = 3000
+EXPLORE_FACES = 5000
+"""Random faces on the map where there are no latents."""
+EXPLORE_HOST = "127.0.0.1"
+EXPLORE_PORT = 8724
 PICTURE_SCALE = 3
 """Faces are shown enlarged this many times, 32 -> 96 as in the note."""
 ENCODE_BATCH = 512

@@ -62,8 +62,14 @@ class LostRankError(TrainingError):
     """Of several processes that train together, one is gone."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `" Did you mean X?"` for the known name nearest to `name`, or an empty string when none is near."""
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name nearest to `name`, or None when none is near."""
     by_key = {candidate.casefold(): candidate for candidate in known}
     nearest = get_close_matches(name.casefold(), by_key, n=1, cutoff=0.6)
-    return f" Did you mean {by_key[nearest[0]]}?" if nearest else ""
+    return by_key[nearest[0]] if nearest else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `" Did you mean X?"` for the known name nearest to `name`, or an empty string when none is near."""
+    nearest = nearest_name(name, known)
+    return f" Did you mean {nearest}?" if nearest is not None else ""

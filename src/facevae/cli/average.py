@@ -31,7 +31,8 @@ def average(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="IMAGE", help="Images; - reads their paths from stdin. Without them, all faces of the latents."
+            metavar="IMAGE",
+            help="Images, or folders with all images below; - reads their paths from stdin. Without: all faces of the latents.",
         ),
     ] = None,
     output: PictureOutput = None,

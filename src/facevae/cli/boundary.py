@@ -1,22 +1,60 @@
-"""The one place where errors become exit codes: 1 it could not be done, 2 wrong usage, 130 interrupted."""
+"""The one place where errors become exit codes: 1 it could not be done, 2 wrong usage, 130 interrupted.
+
+A file whose name begins with a dash is taken for options; an error that may come of it says so.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from facevae.cli.console import say
 from facevae.cli.start import was_interrupted
-from facevae.errors import FacevaeError
+from facevae.errors import FacevaeError, in_one_line
 
 Command = Callable[..., None]
 
+_ArgumentsError: type[Exception] = typer.BadParameter.__bases__[0]
+"""What Typer raises for arguments that it cannot read. Its home depends on the release of Typer."""
+
 _interruption_told = False
+_dashed_files: list[str] = []
+"""Of the arguments of the command that runs, the files that are taken for options."""
+
+
+class GuardedCommand(TyperCommand):
+    """A command that knows of files among its arguments that are taken for options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - of no public class
+        """Read the arguments; an error that may come of a dash says so."""
+        _dashed_files[:] = dashed_files(args)
+        try:
+            return super().parse_args(ctx, args)
+        except _ArgumentsError as error:
+            error.message = with_dash_hint(error.message)  # type: ignore[attr-defined]
+            raise
+
+
+def dashed_files(arguments: Sequence[str]) -> list[str]:
+    """Return those of the arguments that begin with a dash and are names of files, up to a `--`, which ends the options."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return [each for each in options if each.startswith("-") and each != "-" and os.path.lexists(each)]
+
+
+def with_dash_hint(text: str) -> str:
+    """Return an error with a hint, if a file was taken for options."""
+    if not _dashed_files:
+        return text
+    name = in_one_line(_dashed_files[0])
+    return (
+        f"{text.removesuffix('.')}. What begins with a dash is taken for options: write ./{name} for the file {name}."
+    )
 
 
 def guarded(command: Command) -> Command:
@@ -28,7 +66,7 @@ def guarded(command: Command) -> Command:
             _interruptible(command, options)
             sys.stdout.flush()
         except FacevaeError as error:
-            say(f"Error: {error}")
+            say(f"Error: {with_dash_hint(str(error))}")
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             tell_interruption()

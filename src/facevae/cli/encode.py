@@ -17,7 +17,10 @@ EXAMPLE = "facevae encode > latents.h5"
 
 def encode(
     images: Annotated[
-        list[str] | None, typer.Argument(metavar="IMAGE", help="Images to encode; - reads their paths from stdin.")
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE", help="Images to encode, or folders with all images below; - reads their paths from stdin."
+        ),
     ] = None,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write. Default: standard output.")

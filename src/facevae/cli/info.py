@@ -19,7 +19,8 @@ from facevae.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from facevae.workflows.info import FileInfo, NetworkInfo, ShippedInfo
+    from facevae.workflows.info import NetworkInfo, ShippedInfo
+    from facevae.workflows.info_facts import FileInfo
 
 EXAMPLE = "facevae info vae.safetensors"
 
@@ -77,7 +78,7 @@ def info(
     if as_json:
         keys = ("name", "with", "without", "delta_length")
         rows = [dict(zip(keys, row, strict=True)) for row in found.attributes]
-        emit_json({"path": str(found.path), "kind": found.kind, **found.facts, "attributes": rows})
+        emit_json({"path": str(found.path), "kind": found.kind, **found.values, "attributes": rows})
     else:
         print_tables(_facts_table(found), *([_attribute_table(found)] if found.attributes else []))
 

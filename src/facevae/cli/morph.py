@@ -18,17 +18,20 @@ from facevae.cli.options import (
     PictureOutput,
     Quiet,
     Scale,
+    Strict,
     Upscale,
     Weights,
     WhichFace,
 )
-from facevae.config import DEFAULT_ATTRIBUTE, DIRECTIONS, MORPH_STEPS, PASTE_STEPS
+from facevae.config import DEFAULT_ATTRIBUTE, DIRECTIONS, LATENTS_FILE, MORPH_STEPS, PASTE_STEPS
 
 EXAMPLE = "facevae morph face.jpg --attr Attractive --steps -3,3"
 
 
 def morph(
-    faces: Annotated[list[str], typer.Argument(metavar="FACE", help="Face images; - reads one image from stdin.")],
+    faces: Annotated[
+        list[str] | None, typer.Argument(metavar="FACE", help="Face images; - reads one image from stdin.")
+    ] = None,
     attribute: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,6 +83,35 @@ def morph(
             help="Of each attribute: mean, logistic or regression.",
         ),
     ] = DIRECTIONS[0],
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name", metavar="NAME", help="Instead of an image: a face of the latents, as encoded; may be repeated."
+        ),
+    ] = None,
+    among: Annotated[
+        Path | None,
+        typer.Option(
+            "--among",
+            metavar="FILE",
+            autocompletion=completion.file_of(".h5"),
+            help=f"With --name: the latents that hold the face. Default: {LATENTS_FILE}.",
+        ),
+    ] = None,
+    sample: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--sample",
+            metavar="SEED",
+            help="Instead of an image: the face that sample -n 1 --seed SEED draws; may be repeated.",
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            "--temperature", metavar="X", help="With --sample: multiplies the spread of z, as in sample. Default: 1."
+        ),
+    ] = None,
     output: PictureOutput = None,
     paste: Annotated[
         bool, typer.Option("--paste", help="Write the photograph itself, at its full size, with the edit in it.")
@@ -101,15 +133,16 @@ def morph(
     upscaler: DecodedUpscaler = None,
     weights: Weights = None,
     device: Device = "auto",
+    strict: Strict = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Move faces along attributes: z' = z + n delta, delta being the difference of the class means.
 
-    One row a face: the original, then one column for each n. Writes morph.png, or with --format an animation.
+    A row a face: the original, then a column for each n. Writes morph.png, anna-morph.jpg (--paste), or an animation (--format).
     """
     target = picture_output(output, as_json=as_json)
-    sources = [read_face(face, "morph") for face in faces]
+    sources = [read_face(face, "morph") for face in faces] if faces else None
     from facevae.workflows.morph import morph as run
 
     with Reporter(quiet=quiet) as report:
@@ -117,6 +150,10 @@ def morph(
             sources,
             attribute or DEFAULT_ATTRIBUTE,
             target,
+            name=name,
+            among=among,
+            sample=sample,
+            temperature=temperature,
             steps=steps,
             attribute2=attribute2 or None,
             steps2=steps2,
@@ -132,6 +169,7 @@ def morph(
             upscaler=upscaler,
             weights=weights,
             device=device,
+            strict=strict,
             report=report,
         )
     emit(list(result.paths), result.to_dict(), as_json=as_json)

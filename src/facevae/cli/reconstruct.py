@@ -27,7 +27,10 @@ EXAMPLE = "facevae reconstruct face1.jpg face2.jpg"
 
 def reconstruct(
     images: Annotated[
-        list[str] | None, typer.Argument(metavar="IMAGE", help="Images; - reads their paths from stdin.")
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE", help="Images, or folders with all images below; - reads their paths from stdin."
+        ),
     ] = None,
     output: PictureOutput = None,
     count: Annotated[

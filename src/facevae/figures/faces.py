@@ -67,11 +67,12 @@ def morph_grid(
     length: float,
     tile_size: int,
     how: str = "",
+    first: str = "original",
 ) -> Image.Image:
     """Return one row a face: the original, then its decoded latent moved by each step.
 
     `originals` is (N, S, S, 3), `morphs` (N, K, S, S, 3) for K steps; `length` is the length of the direction, and `how` what
-    else is to be said of it.
+    else is to be said of it. `first` is the label of the originals' column.
     """
     rows = [[original, *row] for original, row in zip(originals, morphs, strict=True)]
     return draw_grid(
@@ -80,7 +81,7 @@ def morph_grid(
             tile_size,
             title=attribute,
             subtitle="; ".join(part for part in (f"decoded z + n δ, with |δ| = {length:.2f}", how) if part),
-            column_labels=["original", *(signed(step) for step in steps)],
+            column_labels=[first, *(signed(step) for step in steps)],
             row_labels=names if len(names) > 1 else (),
         )
     )
@@ -93,10 +94,11 @@ def morph_plane(
     down: MorphAxis,
     tile_size: int,
     how: str = "",
+    first: str = "original",
 ) -> Image.Image:
     """Return a face moved in two directions: a column for each step across, a row for each step down, the original on the left.
 
-    `original` is (S, S, 3), `morphs` (K2, K, S, S, 3) for K steps across and K2 down.
+    `original` is (S, S, 3), `morphs` (K2, K, S, S, 3) for K steps across and K2 down. `first` is the label of its column.
     """
     middle = min(range(len(down.steps)), key=lambda row: abs(down.steps[row]))
     rows = [[original if number == middle else None, *row] for number, row in enumerate(morphs)]
@@ -107,7 +109,7 @@ def morph_plane(
             tile_size,
             title=f"across: {across.name}   down: {down.name}",
             subtitle="; ".join(part for part in (f"decoded z + n δ + n′ δ′, with {lengths}", how) if part),
-            column_labels=["original", *across.labels()],
+            column_labels=[first, *across.labels()],
             row_labels=down.labels(),
         )
     )

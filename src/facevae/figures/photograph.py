@@ -21,6 +21,7 @@ _SAVED_AS: dict[str, dict[str, Any]] = {
     ".tif": _TIFF,
     ".tiff": _TIFF,
 }
+PHOTOGRAPH_SUFFIXES = tuple(_SAVED_AS)
 
 
 def photograph_bytes(image: Image.Image, name: str = "picture.png", icc_profile: bytes | None = None) -> bytes:

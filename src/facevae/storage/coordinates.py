@@ -10,7 +10,7 @@ another map the SHA-256 of that map's coordinates.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from facevae.version import __version__
 
 FORMAT = "facevae umap"
 REMEDY = "Make one with: facevae umap --coordinates FILE"
+_COMPARED_ROWS = 8192
 
 
 def write_coordinates(
@@ -114,4 +115,50 @@ class FittedMap(hdf5.Reader):
             raise MismatchError(
                 f"{latents.path} and {self.path} were made by different weights: encode the faces with the weights "
                 "of the map, or fit a map of their own without --fit-on."
+            )
+
+
+class SavedMap(hdf5.Reader):
+    """An open file of coordinates, fitted or placed, to show its dots.
+
+    Attributes:
+        path: the file.
+        count: N, the number of dots.
+        coordinates: the dots, float32 (N, 2).
+        rows: of the latents, (N).
+        weights_hash: the hash of the weights that made the latents.
+
+    Raises:
+        DataError: the file is missing, damaged, incomplete, or holds something else.
+    """
+
+    format_name = FORMAT
+    remedy = REMEDY
+
+    def _load(self) -> None:
+        file = self._file
+        self.coordinates: NDArray[np.float32] = hdf5.as_single(file["coordinates"][:])
+        self.rows: NDArray[np.int64] = file["rows"][:].astype(np.int64)
+        self.attribute_names = tuple(hdf5.read_string_attribute(file, "attribute_names"))
+        self.weights_hash = str(file.attrs["weights_hash"])
+        self.count = len(self.rows)
+        if self.coordinates.shape != (self.count, 2) or file["names"].shape != (self.count,):
+            raise ValueError("its datasets differ in length")
+        if not np.isfinite(self.coordinates).all():
+            raise ValueError("coordinates holds values that are not finite")
+
+    def shows(self, mean: NDArray[np.float32], names: Sequence[str], weights_hash: str) -> bool:
+        """Return whether the dots are those of all latents `mean` (N, latent_dim) with these names, in order."""
+        if self.weights_hash != weights_hash or not np.array_equal(self.rows, np.arange(len(mean))):
+            return False
+        if "mean" not in self._file:  # they were placed on another map
+            return self.names == list(names)
+        stored = self._file["mean"]
+        if stored.shape != mean.shape:
+            return False
+        starts = range(0, len(mean), _COMPARED_ROWS)
+        with self._reading():
+            return all(
+                np.array_equal(stored[start : start + _COMPARED_ROWS], mean[start : start + _COMPARED_ROWS])
+                for start in starts
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from facevae.errors import DataError
 from facevae.provenance import command
+from facevae.storage.near_files import near_file
 from facevae.storage.output import describe_os_error, write_bytes
 
 FORMAT_VERSION = 1
@@ -34,16 +36,25 @@ def write_tensors(path: Path, format_name: str, tensors: dict[str, Tensor], meta
     write_bytes(path, save(plain, metadata=header))
 
 
-def read_tensors(path: Path, format_name: str, what: str, remedy: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(
+    path: Path, format_name: str, what: str, remedy: str, *, near: Sequence[str] | None = None, missing: str = ""
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors of `path` and its metadata decoded from JSON.
 
-    `what` names the content in errors ("VAE weights"), `remedy` is the sentence that ends them.
+    Args:
+        path: the file.
+        format_name: what its metadata must say.
+        what: names the content in errors ("VAE weights").
+        remedy: is the sentence that ends them.
+        near: where a user named the file: what else may be named in its place ("faces-32"). A near name is then proposed.
+        missing: ends the error for a file that is not there, instead of `remedy`.
 
     Raises:
         DataError: there is no such file, it is not safetensors, holds something else, or was written by a newer facevae.
     """
     if not path.exists():
-        raise DataError(f"There is no {path}. {remedy}")
+        hint = near_file(path, (".safetensors",), near) if near is not None else ""
+        raise DataError(f"There is no {path}.{hint or f' {missing or remedy}'}")
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a file of {what}. {remedy}")
     try:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facevae.config import UPSCALE_FACTOR, UPSCALE_FACTORS, UpscalerConfig
+from facevae.config import UPSCALE_FACTOR, UPSCALE_FACTORS, UPSCALER_INPUTS, UpscalerConfig
 from facevae.errors import DataError, UsageError
 from facevae.model.device import resolve_device
 from facevae.model.precision import resolve_precision
@@ -106,7 +106,7 @@ class Upscaler:
         """
         place = resolve_device(device) if isinstance(device, str) else device
         path = Path(path)
-        tensors, metadata = read_tensors(path, FORMAT, "upscaler weights", REMEDY)
+        tensors, metadata = read_tensors(path, FORMAT, "upscaler weights", REMEDY, near=UPSCALER_INPUTS)
         try:
             config = UpscalerConfig(**metadata["network"])
             state = {name.removeprefix(_PREFIX): tensor.float() for name, tensor in tensors.items()}

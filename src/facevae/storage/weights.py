@@ -33,9 +33,13 @@ from facevae.storage.directions import NamedDirections
 from facevae.storage.kinds import WEIGHTS
 from facevae.storage.output import check_output
 from facevae.storage.safetensors_file import read_tensors, write_tensors
+from facevae.storage.shipped import SHIPPED_NAME
 
 FORMAT = "facevae weights"
 REMEDY = "Train some with: facevae train (or name another file with --weights)"
+_MISSING = (
+    f"Check its name and folder, use --weights {SHIPPED_NAME} for those shipped, or train some with: facevae train"
+)
 _PREFIX = "vae."
 _DIRECTIONS = "attribute_directions"
 _PRIOR = ("prior_weights", "prior_means", "prior_scale_trils")
@@ -227,7 +231,7 @@ class FaceModel:
         path = Path(path)
         if isinstance(device, str):
             device = resolve_device(device)
-        tensors, metadata = read_tensors(path, FORMAT, "VAE weights", REMEDY)
+        tensors, metadata = read_tensors(path, FORMAT, "VAE weights", REMEDY, near=[SHIPPED_NAME], missing=_MISSING)
         try:
             config = ModelConfig.from_dict(metadata["model"])
             if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):

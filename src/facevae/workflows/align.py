@@ -19,10 +19,10 @@ from facevae.errors import DataError, UsageError
 from facevae.figures.picture import image_bytes
 from facevae.model.face_finder import Face, align_face
 from facevae.progress import Notice, Progress, Report, silent
-from facevae.storage.celeba import find_pictures
 from facevae.storage.images import open_image, unpiped
 from facevae.storage.output import Output, StrPath, as_output, check_output, make_folder, output_name, write_bytes
 from facevae.workflows.face_finding import ChosenFace, FaceChoice, FaceFinding, FaceOptions
+from facevae.workflows.picture_folders import is_folder, no_pictures, pictures_in
 from facevae.workflows.picture_sources import PictureSource, as_sources, short_name, source_name
 from facevae.workflows.picture_targets import single_target
 from facevae.workflows.skipped import Skipped, all_skipped, report_skipped
@@ -149,12 +149,10 @@ def _photos(sources: Sequence[PictureSource], output: Output) -> list[_Photo]:
     """Return the pictures to read: of folders all below them, but not what was written before."""
     found: list[tuple[PictureSource, PurePosixPath]] = []
     for source in sources:
-        if not isinstance(source, Path) or not _is_folder(source):
+        if not isinstance(source, Path) or not is_folder(source):
             found.append((source, PurePosixPath(source.name if isinstance(source, Path) else short_name(source))))
             continue
         names = _pictures_in(source, output)
-        if not names:
-            raise DataError(f"{source} holds no images: name a folder with photographs, or image files.")
         found += [(source / name, PurePosixPath(name)) for name in names]
     if not found:
         raise UsageError("There is no photograph to align: name image files, or a folder.")
@@ -163,22 +161,19 @@ def _photos(sources: Sequence[PictureSource], output: Output) -> list[_Photo]:
     return [_Photo(source, short if alike[short := place.with_suffix("")] == 1 else place) for source, place in found]
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name too long, say: told of when it is opened
-        return False
-
-
 def _pictures_in(folder: Path, output: Output) -> list[str]:
     """List the pictures below a folder, without those below an output folder inside it."""
-    names = find_pictures(folder)
-    if not isinstance(output, Path) or not _is_folder(output):
+    names = pictures_in(folder)
+    if not isinstance(output, Path) or not is_folder(output):
         return names
     inside, written = folder.resolve(), output.resolve()
     if inside == written:
         raise UsageError(f"The faces of {folder} cannot be written among its photographs: name another folder with -o.")
-    return [name for name in names if not written.is_relative_to(inside) or not (inside / name).is_relative_to(written)]
+    if written.is_relative_to(inside):
+        names = [name for name in names if not (inside / name).is_relative_to(written)]
+    if not names:
+        raise no_pictures(folder)
+    return names
 
 
 def _aligned(source: PictureSource, finding: FaceFinding) -> Iterator[_Aligned]:

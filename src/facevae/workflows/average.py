@@ -25,6 +25,7 @@ from facevae.storage.weights import FaceModel
 from facevae.workflows.common import load_model, tile_size
 from facevae.workflows.face_finding import FaceChoice, FaceOptions
 from facevae.workflows.face_loading import FaceLoader, named_images
+from facevae.workflows.picture_folders import with_folders_listed
 from facevae.workflows.skipped import Skipped, all_skipped, report_skipped
 from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
@@ -75,7 +76,7 @@ def average(
     each, the mean of the faces without it beside that of the faces with it.
 
     Args:
-        images: image files; None for all faces of `latents`.
+        images: image files, and folders with all images in them and below; None for all faces of `latents`.
         output: the picture, or a binary stream for a PNG.
         attribute: one or more attributes, to take the means of the faces without and with each; only of `latents`.
         latents: the latents file, read only when `images` is None.
@@ -99,7 +100,7 @@ def average(
     paths = [Path(image) for image in ([images] if isinstance(images, str | Path) else images or ())]
     wanted = [attribute] if isinstance(attribute, str) else list(attribute or ())
     if images is not None and not paths:
-        raise UsageError("There is no face to average: name image files, or send paths to standard input.")
+        raise UsageError("There is no face to average: name image files or folders, or send paths to standard input.")
     if paths and wanted:
         raise UsageError(
             "Single images have no attributes: leave --attr out, or the images, to average faces of latents.h5."
@@ -107,6 +108,7 @@ def average(
     if len(wanted) > _MAX_ATTRIBUTES:
         raise UsageError(f"{len(wanted)} attributes do not fit into one picture: name up to {_MAX_ATTRIBUTES}.")
     options = FaceOptions.of(align, which, paths or None)
+    paths = with_folders_listed(paths)
     check_upscale(upscale, upscaler, scale)
     check_image_name(output_name(output))
     check_output(output, inputs=paths or [latents])

@@ -27,6 +27,7 @@ from facevae.workflows.common import check_size, find_weights
 from facevae.workflows.face_finding import FaceChoice, FaceOptions
 from facevae.workflows.face_loading import FaceLoader, named_images
 from facevae.workflows.launch import leads, local_device, started_together
+from facevae.workflows.picture_folders import with_folders_listed
 from facevae.workflows.shards import (
     ShardNumber,
     check_together,
@@ -37,7 +38,7 @@ from facevae.workflows.shards import (
 )
 from facevae.workflows.skipped import Skipped, all_skipped, report_skipped
 
-_NO_IMAGE = "There is no image to encode: name image files, or pass - and send paths to standard input."
+_NO_IMAGE = "There is no image to encode: name image files or folders, or pass - and send paths to standard input."
 _READ_BYTES = 2**22
 """Of images, read at a time."""
 
@@ -76,7 +77,7 @@ def encode(
     Of several processes that `torchrun` started, each encodes its share of the faces, and the first joins them.
 
     Args:
-        images: image files; None to encode `faces`.
+        images: image files, and folders with all images in them and below; None to encode `faces`.
         output: a path, or a binary stream.
         faces: the prepared faces, read only when `images` is None.
         shard: encode only part I of N of the faces, given as "I/N" (I from 1 on); `merge` joins the N files.
@@ -105,6 +106,7 @@ def encode(
     number = parse_shard(shard) if shard is not None else None
     if number is not None and paths is not None:
         raise UsageError("--shard divides the faces of faces.h5, not images: leave it out, or leave the images out.")
+    paths = with_folders_listed(paths) if paths is not None else None
     encoder = _Encoder.load(weights, device, precision, report)
     check_output(output, inputs=[encoder.path, *(paths if paths is not None else [faces])], kind=LATENTS)
     if paths is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -51,14 +52,15 @@ class FaceLoader:
         self.size, self.finding = size, FaceFinding(options)
         self.read = 0
 
-    def faces_of(self, source: PictureSource) -> list[LoadedFace]:
-        """Return the faces of a picture that were asked for; at least one.
+    def faces_of(self, source: PictureSource, name: str | None = None) -> list[LoadedFace]:
+        """Return the faces of a picture that were asked for; at least one. `name` is its name where `source` does not tell it.
 
         Raises:
             DataError: the picture cannot be read, or the face is not there.
             MissingExtraError: a face must be found, and the extra that does it is not installed.
         """
-        name, short, size = source_name(source), short_name(source), self.size
+        short = short_name(source if name is None else Path(name))
+        name, size = source_name(source) if name is None else name, self.size
         source = unpiped(source, name)
         photo = self.finding.photograph(source, name)
         if photo is None:

@@ -20,8 +20,8 @@ from facevae.storage.output import StrPath, as_output, check_output, output_name
 from facevae.storage.weights import FaceModel
 from facevae.workflows.common import decode_rows, load_model, tile_size
 from facevae.workflows.face_finding import FaceChoice, FaceOptions
-from facevae.workflows.face_loading import load_faces, named_images
-from facevae.workflows.morph_photograph import PhotographEdit, StepTarget, check_paste, step_targets
+from facevae.workflows.morph_faces import WantedFaces, find_faces
+from facevae.workflows.morph_photograph import PhotographEdit, StepTarget, check_paste, pasted_file, step_targets
 from facevae.workflows.morph_picture import MorphPicture, Walked
 from facevae.workflows.moving import (
     Attributes,
@@ -33,8 +33,8 @@ from facevae.workflows.moving import (
     weighted_attributes,
 )
 from facevae.workflows.picture_format import STRIP, resolve_picture
-from facevae.workflows.picture_sources import as_sources
 from facevae.workflows.side_effects import SideEffect, side_effects, side_effects_in_words
+from facevae.workflows.skipped import Skipped
 from facevae.workflows.upscalers import check_upscale
 
 _FRAMES = 25
@@ -57,6 +57,7 @@ class MorphResult:
         movement2: of a grid, what was added for a step down; else None.
         steps2: of a grid, every step down.
         side_effects2: as `side_effects`, of `movement2`.
+        skipped: pictures that were left out.
     """
 
     paths: tuple[Path, ...]
@@ -68,6 +69,7 @@ class MorphResult:
     movement2: Movement | None = None
     steps2: tuple[float, ...] = ()
     side_effects2: tuple[SideEffect, ...] | None = None
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def path(self) -> Path | None:
@@ -89,6 +91,7 @@ class MorphResult:
         found = {"faces": list(self.names), **_plain(self.movement, self.steps, self.side_effects)}
         if self.movement2 is not None:
             found["second"] = _plain(self.movement2, self.steps2, self.side_effects2)
+        found["skipped"] = [{"name": name, "reason": reason} for name, reason in self.skipped]
         return found
 
 
@@ -131,10 +134,14 @@ def parse_steps(text: str) -> tuple[float, ...]:
 
 
 def morph(
-    faces: Sequence[StrPath | bytes] | StrPath | bytes,
+    faces: Sequence[StrPath | bytes] | StrPath | bytes | None = None,
     attribute: Attributes = DEFAULT_ATTRIBUTE,
     output: StrPath | BinaryIO | None = None,
     *,
+    name: Sequence[str] | str | None = None,
+    among: StrPath | None = None,
+    sample: Sequence[int] | int | None = None,
+    temperature: float | None = None,
     steps: str | Sequence[float] | None = None,
     attribute2: Attributes | None = None,
     steps2: str | Sequence[float] | None = None,
@@ -150,15 +157,25 @@ def morph(
     upscaler: StrPath | None = None,
     weights: StrPath | None = None,
     device: str = "auto",
+    strict: bool = False,
     report: Report = silent,
 ) -> MorphResult:
     """Draw each face and, beside it, its decoded latent moved along attributes by each step.
 
+    The faces are those of pictures, then those of latents, then those drawn at random.
+
     Args:
-        faces: image files, or the bytes of images.
+        faces: image files, or the bytes of images. Of several, those that cannot be read are left out.
         attribute: an attribute, or several with their weights, see `Attributes`; names without regard to case, and to spaces
             against underscores.
-        output: the picture (by default `morph.png`, or with the suffix of the format), or a binary stream.
+        output: the picture, or a binary stream. By default `morph.png`, and with `paste` `anna-morph.jpg` for `anna.jpg`; or with
+            the suffix of the format.
+        name: faces of the latents `among`, by their names there: they are moved from their posterior means as these stand in
+            the file. Their originals are shown from the workspace's `faces.h5` where that belongs to the latents, else as
+            decoded.
+        among: the latents that `name` is about, by default the workspace's `latents.h5`.
+        sample: seeds, one for each face that is drawn at random, as `sample(1, seed=...)` draws it.
+        temperature: of those, by default 1: multiplies the standard deviation of z.
         steps: see `parse_steps`; or the multipliers themselves. By default -3,3, and with `paste` 1.
         attribute2: what to move one face along in a second direction: a grid, with a row for each of `steps2`.
         steps2: the multipliers of the second direction, by default as `steps`.
@@ -166,7 +183,7 @@ def morph(
         direction: "mean", the difference of the class means; "logistic", along the normal of a linear classifier; or
             "regression", what an attribute brings while all the others stay. See `facevae.model.directions`.
         paste: instead of decoded faces, write the photograph with the edit in it: what it changes in the decoded faces is
-            enlarged and added where they lie, see `facevae.model.pasting`. Several steps are several files, `morph_n-1.png`.
+            enlarged and added where they lie, see `facevae.model.pasting`. Several steps are several files, `anna-morph_n-1.jpg`.
         picture_format: "png" for a strip, "gif", "webp", "apng" or "mp4" for an animation; by default what the output's suffix
             says.
         latents: take the directions from this `latents.h5` instead of the weights file.
@@ -178,58 +195,55 @@ def morph(
             the shipped one if it has none. Faces that were not decoded are enlarged as photographs.
         weights: the weights file; by default the workspace's, or the shipped ones if it has none.
         device: auto, cpu, cuda or mps.
+        strict: whether one of several pictures that cannot be read is an error, instead of being left out.
         report: is called with progress and notices.
 
     Raises:
         DataError: a file is missing or damaged, no direction is known for the attribute, or an MP4 is asked for without ffmpeg.
         MismatchError: the latents were made by other weights.
-        UsageError: there is no such attribute, or a value is out of range.
+        UsageError: there is no such attribute, no such face, or no face at all, or a value is out of range.
     """
-    sources = as_sources(faces)
-    if not sources:
-        raise UsageError("There is no face to morph: name at least one image file.")
+    wanted = WantedFaces.of(faces, name, among, sample, temperature)
     if paste:
         drawn = (("--scale", scale), ("--upscale", upscale), ("--upscaler", upscaler))
-        check_paste(len(sources), grid=attribute2 is not None, direct=drawn)
-    options = FaceOptions.of(align, which)
+        check_paste(wanted, grid=attribute2 is not None, direct=drawn)
+    options = FaceOptions.of(align, which, wanted.pictures or None)
     check_upscale(upscale, upscaler, scale)
     check_kind(direction)
-    target, picture_format = resolve_picture(
-        as_output(output) if output is not None else None, picture_format, MORPH_FILE
-    )
+    default = pasted_file(wanted.pictures[0]) if paste else MORPH_FILE
+    target, picture_format = resolve_picture(as_output(output) if output is not None else None, picture_format, default)
     pasted_still = paste and picture_format == STRIP
     axes = [_Axis.of(attribute, (PASTE_STEPS if pasted_still else MORPH_STEPS) if steps is None else steps)]
     if attribute2 is not None:
         axes.append(_Axis.of(attribute2, MORPH_STEPS if steps2 is None else steps2))
     elif steps2 is not None:
         raise UsageError("--steps2 goes with a second attribute: name one with --attr2.")
-    _check_extent(len(sources), axes, picture_format)
-    inputs = [face for face in sources if isinstance(face, Path)]
-    check_output(target, inputs=inputs)
-    targets = step_targets(target, axes[0].steps, inputs) if pasted_still else [StepTarget(0.0, target)]
+    _check_extent(wanted.count, axes, picture_format)
+    check_output(target, inputs=wanted.inputs)
+    targets = step_targets(target, axes[0].steps, wanted.inputs) if pasted_still else [StepTarget(0.0, target)]
     model = load_model(weights, device, report)
     with open_directions(model, Path(latents) if latents is not None else None) as directions:
         report_stand_in(directions, direction, report)
         movements = [find_movement(directions, axis.attributes, keep, direction, report) for axis in axes]
     side = tile_size(model.image_size, upscale or scale)
     picture = MorphPicture.load(picture_format, side, upscale, upscaler, device, report)
-    loaded = load_faces(sources, model.image_size, options, report)
-    _check_extent(len(loaded), axes, picture_format)
-    shown = named_images(loaded)
-    mean, _ = model.encode(shown.images)
-    effects = [_side_effects(model, mean, movement, report) for movement in movements]
+    still = picture_format == STRIP and not paste
+    found = find_faces(wanted, model, options, strict=strict, with_originals=still, report=report)
+    _check_extent(len(found.names), axes, picture_format)
+    effects = [_side_effects(model, found.latents, movement, report) for movement in movements]
     walked = [Walked(movement, axis.steps) for movement, axis in zip(movements, axes, strict=True)]
     if picture_format != STRIP:
         ends = min(axes[0].steps), max(axes[0].steps)
         walked = [Walked(movements[0], tuple(np.linspace(*ends, _FRAMES).tolist()))]
-    morphs = _decode_walks(model, mean, walked, report)
+    morphs = _decode_walks(model, found.latents, walked, report)
     if paste:
-        edit = PhotographEdit.of(loaded, mean, model)
+        edit = PhotographEdit.of(found.loaded, found.latents, model)
         edit.write(walked[0], targets, picture_format, report)
     else:
-        write_bytes(target, picture.drawn(shown, morphs, walked, output_name(target)))
+        write_bytes(target, picture.drawn(found, morphs, walked, output_name(target)))
     paths = tuple(each.output for each in targets if isinstance(each.output, Path))
-    result = MorphResult(paths, tuple(shown.names), movements[0], axes[0].steps, morphs, side_effects=effects[0])
+    names, skipped = tuple(found.names), tuple(found.skipped)
+    result = MorphResult(paths, names, movements[0], axes[0].steps, morphs, side_effects=effects[0], skipped=skipped)
     if len(axes) == 1:
         return result
     return replace(result, movement2=movements[1], steps2=axes[1].steps, side_effects2=effects[1])

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facevae.config import PASTED_STEM
 from facevae.errors import UsageError
 from facevae.figures.animation import animation_bytes, there_and_back
-from facevae.figures.photograph import photograph_bytes
+from facevae.figures.photograph import PHOTOGRAPH_SUFFIXES, photograph_bytes
 from facevae.model.alignment import FRAME_HEIGHT, FRAME_WIDTH
 from facevae.model.latent_space import Floats, walk
 from facevae.model.pasting import pasted
@@ -22,8 +23,10 @@ from facevae.storage.output import Output, check_output, output_name, write_byte
 from facevae.storage.photograph import Photograph
 from facevae.storage.weights import FaceModel
 from facevae.workflows.face_loading import LoadedFace
+from facevae.workflows.morph_faces import WantedFaces
 from facevae.workflows.morph_picture import Walked
 from facevae.workflows.picture_format import STRIP
+from facevae.workflows.picture_sources import PictureSource, short_name
 
 PASTE_FRAMES_SIDE = 960
 """Pixels of the longer side of an animation: a photograph's millions, 48 times over, are more than any player shows."""
@@ -36,21 +39,36 @@ class StepTarget(NamedTuple):
     output: Output
 
 
-def check_paste(pictures: int, *, grid: bool, direct: Sequence[tuple[str, object]]) -> None:
-    """Raise a `UsageError` for what does not go with `--paste`: several pictures, a grid, and options of drawn faces.
+def check_paste(wanted: WantedFaces, *, grid: bool, direct: Sequence[tuple[str, object]]) -> None:
+    """Raise a `UsageError` for what does not go with `--paste`: no picture or several, a grid, and options of drawn faces.
 
     Args:
-        pictures: how many there are.
+        wanted: the faces that are asked for.
         grid: whether a second direction is asked for.
         direct: options of drawn faces with their values, None where they are not given.
     """
-    if pictures != 1:
-        raise UsageError(f"--paste goes back into one photograph, not into {pictures}: name one.")
+    if wanted.names or wanted.seeds:
+        option = "--name" if wanted.names else "--sample"
+        raise UsageError(
+            f"--paste goes back into a photograph, and a face by {option} has none: name an image file, or leave --paste out."
+        )
+    if len(wanted.pictures) != 1:
+        raise UsageError(f"--paste goes back into one photograph, not into {len(wanted.pictures)}: name one.")
     if grid:
         raise UsageError("--paste goes along one direction: leave --attr2 out, or add it with another --attr.")
     for option, value in direct:
         if value is not None:
             raise UsageError(f"--paste keeps the photograph's own size: leave {option} out.")
+
+
+def pasted_file(picture: PictureSource) -> Path:
+    """Return the default output for a photograph: `anna-morph.jpg` in the current folder for `photos/anna.jpg`.
+
+    PNG where the photograph's own suffix stands for no format that it can be written in.
+    """
+    suffix = picture.suffix if isinstance(picture, Path) else ""
+    writable = suffix.lower() in PHOTOGRAPH_SUFFIXES
+    return Path(PASTED_STEM.format(short_name(picture)) + (suffix if writable else ".png"))
 
 
 def step_targets(target: Output, steps: Sequence[float], inputs: Sequence[Path]) -> list[StepTarget]:

@@ -13,7 +13,7 @@ from facevae.figures.faces import MorphAxis, morph_frames, morph_grid, morph_pla
 from facevae.figures.picture import image_bytes
 from facevae.progress import Report
 from facevae.storage.output import StrPath
-from facevae.workflows.common import NamedImages
+from facevae.workflows.morph_faces import FoundFaces
 from facevae.workflows.moving import Movement
 from facevae.workflows.picture_format import STRIP
 from facevae.workflows.upscalers import FaceUpscaling
@@ -54,21 +54,29 @@ class MorphPicture(NamedTuple):
         of_decoded = FaceUpscaling.load(upscale, upscaler, "reconstructions", device, report)
         return cls(picture_format, side, of_inputs, of_decoded)
 
-    def drawn(self, inputs: NamedImages, morphs: Images, walked: Sequence[Walked], name: str) -> bytes:
+    def drawn(self, faces: FoundFaces, morphs: Images, walked: Sequence[Walked], name: str) -> bytes:
         """Return the bytes of the picture, in the format that the file name `name` asks for where it is a still one.
 
         `morphs` is (N, K, S, S, 3) for one direction and (K2, K, S, S, 3) for two.
         """
         (movement, steps), how = walked[0], _how(walked)
         shown = self.of_decoded.all(morphs)
-        if self.of_inputs is None:
+        if self.of_inputs is None or faces.originals is None:
             return animation_bytes(morph_frames(shown, steps, movement.label, self.side, how), self.picture_format)
-        originals = self.of_inputs.all(inputs.images)
+        originals = self._enlarged(faces.originals, faces.decoded, self.of_inputs)
+        first = "decoded" if all(faces.decoded) else "original"
         if len(walked) == 2:
             across, down = (MorphAxis(each.movement.label, each.steps, each.movement.length) for each in walked)
-            return image_bytes(morph_plane(originals[0], shown, across, down, self.side, how), name)
-        picture = morph_grid(originals, shown, steps, inputs.names, movement.label, movement.length, self.side, how)
+            return image_bytes(morph_plane(originals[0], shown, across, down, self.side, how, first), name)
+        length = movement.length
+        picture = morph_grid(originals, shown, steps, faces.names, movement.label, length, self.side, how, first)
         return image_bytes(picture, name)
+
+    def _enlarged(self, originals: Images, decoded: Sequence[bool], of_inputs: FaceUpscaling) -> Images:
+        """Return the faces before they are moved, enlarged each as what it is: a photograph, or decoded."""
+        mask = np.array(decoded, dtype=np.bool_)
+        photographs, others = of_inputs.each(originals[~mask]), self.of_decoded.each(originals[mask])
+        return np.stack([next(others if made else photographs) for made in decoded])
 
 
 def _how(walked: Sequence[Walked]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +11,18 @@ import numpy as np
 from PIL import Image
 
 from facevae.config import FACES_FILE, LATENTS_FILE, METRICS, NEIGHBOURS_COUNT
-from facevae.errors import DataError, UsageError, did_you_mean
+from facevae.errors import DataError, UsageError
 from facevae.figures.neighbours import neighbour_grid
 from facevae.figures.picture import check_image_name, image_bytes
 from facevae.model.encoder import Floats, Images
 from facevae.model.nearest import Nearest, NearestSearch, check_metric
-from facevae.progress import Notice, Progress, Report, silent
-from facevae.storage.faces import Faces
+from facevae.progress import Progress, Report, silent
 from facevae.storage.latents import Latents
 from facevae.storage.output import StrPath, as_output, check_output, output_name, write_bytes
-from facevae.storage.weights import FaceModel
 from facevae.workflows.common import load_model, tile_size
 from facevae.workflows.face_finding import FaceChoice, FaceOptions
 from facevae.workflows.face_loading import load_faces
+from facevae.workflows.latents_faces import row_of, short_face_name, shown_faces
 from facevae.workflows.picture_sources import as_sources
 from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
@@ -32,8 +30,6 @@ _READ_LATENTS = 8192
 _MAX_COUNT = 10_000
 _MAX_QUERIES = 200
 _MAX_TILES = 2_000
-_NAMES_LOOKED_AT = 2_000
-_FACE_OF_SEVERAL = re.compile(r"(?P<picture>.+)#(?P<number>[0-9]+)", re.DOTALL)
 
 
 class Neighbour(NamedTuple):
@@ -120,7 +116,7 @@ def neighbours(
     given = [face.image for face in loaded]
     with Latents(latents) as opened:
         opened.check_made_by(model.hash(), model.name)
-        rows = [_row_of(each, opened) for each in names]
+        rows = [row_of(each, opened) for each in names]
         encoded = [model.encode(np.stack(given))[0]] if given else []
         wanted = np.concatenate([*encoded, *(opened.mean(row, row + 1) for row in rows)])
         found = _search(opened, wanted, count, metric, [-1] * len(given) + rows, report)
@@ -129,7 +125,8 @@ def neighbours(
             side = tile_size(model.image_size, upscale or scale)
             of_photographs = FaceUpscaling.load(upscale, None, "photographs", device, report)
             of_decoded = FaceUpscaling.load(upscale, upscaler, "reconstructions", device, report)
-            shown, decoded = _shown(opened, [*rows, *found.rows.ravel().tolist()], faces, model, report)
+            both = [*rows, *found.rows.ravel().tolist()]
+            shown, decoded = shown_faces(opened, both, faces, model, report, "the neighbours")
             shown = (of_decoded if decoded else of_photographs).all(shown)
             heads = [*(of_photographs.each(np.stack(given)) if given else ()), *shown[: len(rows)]]
             picture = _picture(queries, np.stack(heads), shown[len(rows) :], metric, decoded, side)
@@ -152,16 +149,6 @@ def _check_values(queries: int, count: int, metric: str, *, drawn: bool) -> None
             "leave -o out."
         )
     check_metric(metric)
-
-
-def _row_of(name: str, latents: Latents) -> int:
-    try:
-        return latents.names.index(name)
-    except ValueError:
-        # Of a few names only: the comparison of one with 200,000 others takes seconds.
-        alike = [known for known in latents.names if name in known] or latents.names
-        hint = did_you_mean(name, alike[:_NAMES_LOOKED_AT]) or f" Its names are such as {latents.names[0]}."
-        raise UsageError(f"There is no face {name} in {latents.path}.{hint}") from None
 
 
 def _search(latents: Latents, wanted: Floats, count: int, metric: str, leave_out: list[int], report: Report) -> Nearest:
@@ -189,38 +176,16 @@ def _named(latents: Latents, queries: Sequence[str], found: Nearest) -> tuple[Ne
     )
 
 
-def _shown(latents: Latents, rows: Sequence[int], faces: Path, model: FaceModel, report: Report) -> tuple[Images, bool]:
-    """Return the faces in those rows of the latents, and whether they had to be decoded, for want of the prepared faces."""
-    if latents.faces_fingerprint and faces.exists():
-        with Faces(faces) as opened:
-            if opened.fingerprint == latents.faces_fingerprint:
-                first = latents.shard.rows.start if latents.shard is not None else 0
-                return np.concatenate([opened.read(first + row, first + row + 1) for row in rows]), False
-    report(Notice(f"{_why_decoded(latents, faces)}: the neighbours are shown as decoded from their latents."))
-    return model.decode(np.concatenate([latents.mean(row, row + 1) for row in rows])), True
-
-
-def _why_decoded(latents: Latents, faces: Path) -> str:
-    if not latents.faces_fingerprint:
-        return f"{latents.path} was made from single images, not from prepared faces"
-    return f"There is no {faces} with the faces of {latents.path}"
-
-
 def _picture(
     queries: Sequence[Neighbourhood], heads: Images, shown: Images, metric: str, decoded: bool, side: int
 ) -> Image.Image:
     """Draw the queries as `heads` (Q, S, S, 3) and their neighbours as `shown` (Q n, S, S, 3)."""
-    captions = [[f"{_short(face.name)}\n{face.distance:.3f}" for face in query.neighbours] for query in queries]
+    captions = [
+        [f"{short_face_name(face.name)}\n{face.distance:.3f}" for face in query.neighbours] for query in queries
+    ]
     subtitle = f"{metric.replace('eu', 'Eu')} distance between posterior means"
     if decoded:
         subtitle += ", the neighbours as decoded"
-    names = [_short(query.query) for query in queries]
+    names = [short_face_name(query.query) for query in queries]
     tiles = shown.reshape(len(queries), -1, *shown.shape[1:])
     return neighbour_grid(heads, names, tiles, captions, subtitle, side)
-
-
-def _short(name: str) -> str:
-    """Return what to call a face in a picture: "photo #2" for "folder/photo.jpg#2"."""
-    one = _FACE_OF_SEVERAL.fullmatch(name)
-    picture, number = (one["picture"], f" #{one['number']}") if one is not None else (name, "")
-    return " ".join(Path(picture).stem.split()) + number

@@ -16,6 +16,7 @@ _SUFFIXES = {STRIP: (".png",), **ANIMATION_SUFFIXES}
 
 def resolve_picture(output: Output | None, picture_format: str | None, default: Path) -> tuple[Output, str]:
     """Settle file and format from each other: `-o x.gif` means a GIF, and `--format gif` alone means `default` as a GIF.
+    Without either it is `default`, a still picture.
 
     The format is one of `PICTURE_FORMATS`; "png" stands for a strip, in whatever format of pictures its file's name asks for.
 
@@ -28,8 +29,7 @@ def resolve_picture(output: Output | None, picture_format: str | None, default: 
             f"There is no format {picture_format}: use {', '.join(PICTURE_FORMATS[:-1])} or {PICTURE_FORMATS[-1]}."
         )
     if output is None:
-        picture_format = picture_format or STRIP
-        output = default.with_suffix(_SUFFIXES[picture_format][0])
+        output = default if picture_format is None else default.with_suffix(_SUFFIXES[picture_format][0])
     suffix = output.suffix.lower() if isinstance(output, Path) else ""
     if picture_format is None:
         picture_format = animation_of_suffix(suffix) or STRIP

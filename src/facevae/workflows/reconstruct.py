@@ -21,6 +21,7 @@ from facevae.storage.weights import FaceModel
 from facevae.workflows.common import NamedImages, check_size, load_model, tile_size
 from facevae.workflows.face_finding import FaceChoice, FaceOptions
 from facevae.workflows.face_loading import load_faces, named_images
+from facevae.workflows.picture_folders import with_folders_listed
 from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
 _MAX_IN_PICTURE = 200
@@ -55,7 +56,8 @@ def reconstruct(
     """Draw inputs in the top row and, below, what the decoder makes of their posterior means, with the error under each.
 
     Args:
-        images: image files; None to take the first `count` faces of the valid split of `faces` (of all, if it is empty).
+        images: image files, and folders with all images in them and below; None to take the first `count` faces of the valid
+            split of `faces` (of all, if it is empty).
         output: the picture, or a binary stream for a PNG.
         count: how many faces to take from `faces`.
         faces: the prepared faces, read only when `images` is None.
@@ -79,8 +81,11 @@ def reconstruct(
         images = [images]
     paths = [Path(image) for image in images] if images is not None else None
     if paths is not None and not paths:
-        raise UsageError("There is no face to reconstruct: name image files, or send paths to standard input.")
+        raise UsageError(
+            "There is no face to reconstruct: name image files or folders, or send paths to standard input."
+        )
     options = FaceOptions.of(align, which, paths)
+    paths = with_folders_listed(paths) if paths is not None else None
     _check_count(count if paths is None else len(paths))
     check_upscale(upscale, upscaler, scale)
     check_image_name(output_name(output))

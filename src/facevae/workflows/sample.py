@@ -20,6 +20,7 @@ from facevae.progress import Report, silent
 from facevae.storage.output import StrPath, as_output, check_output, make_folder, output_name, write_bytes
 from facevae.storage.weights import FaceModel
 from facevae.workflows.common import load_model, tile_size
+from facevae.workflows.draws import check_seed, check_temperature
 from facevae.workflows.upscalers import FaceUpscaling, check_upscale
 
 _MAX_COUNT = 100_000
@@ -79,14 +80,12 @@ def sample(
     if not 1 <= count <= (_MAX_COUNT if separate else _MAX_IN_GRID):
         most = f"up to {_MAX_COUNT:,}" if separate else f"up to {_MAX_IN_GRID:,} in one picture (more with --separate)"
         raise UsageError(f"{count} faces cannot be drawn: ask for at least 1, {most}.")
-    if not 0.0 <= temperature <= 100.0:
-        raise UsageError(f"A temperature of {temperature:g} is out of range: use a number from 0 to 100, such as 0.8.")
+    check_temperature(temperature)
     check_prior_name(prior)
     check_upscale(upscale, upscaler, scale)
     if seed is None:
         seed = secrets.randbits(32)
-    elif seed < 0:
-        raise UsageError(f"A seed of {seed} is out of range: use a whole number from 0 on.")
+    check_seed(seed)
     output = as_output(output) if output is not None else SAMPLES_DIRECTORY if separate else SAMPLES_FILE
     if separate:
         if not isinstance(output, Path):
