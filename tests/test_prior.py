@@ -23,6 +23,7 @@ from facevae.config import ModelConfig
 from facevae.errors import DataError, FacevaeError, UsageError
 from facevae.model.prior import LatentMoments, LatentPrior, fit_prior
 from facevae.storage.weights import FaceModel
+from facevae.workflows.info import info
 from helpers import lively_model, refusal, succeed
 from support import make_model
 
@@ -394,4 +395,6 @@ def test_there_is_no_other_prior(model: FaceModel) -> None:
 )
 def test_info_tells_the_prior(workspace: Path, components: int, words: str) -> None:
     (model_with_prior(components) if components else make_model(TINY)).save("vae.safetensors")
-    assert succeed("info", "vae.safetensors", "--json").json["prior"] == words
+    assert info("vae.safetensors").facts["prior"] == words
+    wanted = {"components": components} if components else None
+    assert succeed("info", "vae.safetensors", "--json").json["prior"] == wanted

@@ -21,6 +21,7 @@ from facevae.config import ModelConfig
 from facevae.errors import DataError, LostRankError, UsageError
 from facevae.progress import Event
 from facevae.storage.latents import Latents, LatentsWriter, Shard
+from facevae.workflows.info import info
 from facevae.workflows.shards import ShardNumber, join_together, parse_shard, shard_path
 from helpers import files, put_other_weights, put_pictures, refusal, succeed
 from support import Recorder, make_model, write_faces
@@ -237,9 +238,9 @@ def test_a_shard_is_latents_like_any_other(prepared: Path) -> None:
         assert (part.weights_hash, part.faces_fingerprint) == (whole.weights_hash, whole.faces_fingerprint)
     put_pictures(Path("faces"), 1, size=16)
     succeed("morph", "faces/face1.png", "--attr", "Smiling", "--latents", name)
-    facts = succeed("info", name, "--json").json
-    assert facts["part"] == "shard 1 of 2: faces 1 to 100 of 200"
-    assert "part" not in succeed("info", "whole.h5", "--json").json
+    assert info(name).facts["part"] == "shard 1 of 2: faces 1 to 100 of 200"
+    assert succeed("info", name, "--json").json["shard"] == {"shard": 1, "shards": 2, "total": 200}
+    assert succeed("info", "whole.h5", "--json").json["shard"] is None
 
 
 # ------------------------------------------------------------------------------------------ the commands

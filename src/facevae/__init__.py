@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from facevae.config import ModelConfig as ModelConfig
     from facevae.config import TrainConfig as TrainConfig
     from facevae.errors import FacevaeError as FacevaeError
+    from facevae.explorer.explore import explore as explore
     from facevae.model.latent_space import attribute_directions as attribute_directions
     from facevae.storage.dataset import FacesDataset as FacesDataset
     from facevae.storage.faces import Faces as Faces
@@ -53,6 +54,7 @@ _HOMES = {
     "TrainConfig": "facevae.config",
     "Upscaler": "facevae.storage.upscaler_file",
     "attribute_directions": "facevae.model.latent_space",
+    "explore": "facevae.explorer.explore",
 } | {
     verb: f"facevae.workflows.{verb}"
     for verb in (

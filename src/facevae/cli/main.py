@@ -20,6 +20,7 @@ from facevae.cli import (
     demo,
     encode,
     evaluate,
+    explore,
     export,
     info,
     interpolate,
@@ -34,7 +35,7 @@ from facevae.cli import (
     umap,
     upscale,
 )
-from facevae.cli.boundary import guarded
+from facevae.cli.boundary import GuardedCommand, guarded
 from facevae.provenance import set_command
 from facevae.version import __version__
 
@@ -65,13 +66,15 @@ for _module in (
     neighbours,
     upscale,
     umap,
+    explore,
     activations,
     evaluate,
     info,
     demo,
 ):
     _name = _module.__name__.rpartition(".")[2]
-    app.command(_name.replace("_", "-"), epilog=f"Example: {_module.EXAMPLE}")(guarded(getattr(_module, _name)))
+    _command = app.command(_name.replace("_", "-"), cls=GuardedCommand, epilog=f"Example: {_module.EXAMPLE}")
+    _command(guarded(getattr(_module, _name)))
 
 
 def _show_version(ctx: typer.Context, wanted: bool) -> None:

@@ -11,7 +11,7 @@ from facevae.cli import completion
 from facevae.cli.console import Reporter, emit, picture_output
 from facevae.cli.latents_file import local_latents
 from facevae.cli.options import Json, PictureOutput, Quiet
-from facevae.config import DEFAULT_ATTRIBUTE, LATENTS_FILE, UMAP_FILE
+from facevae.config import DEFAULT_ATTRIBUTE, FACES_FILE, LATENTS_FILE, UMAP_FILE
 from facevae.progress import Event, Notice
 
 EXAMPLE = "facevae umap --attr Smiling"
@@ -57,6 +57,22 @@ def umap(
         int | None,
         typer.Option("--seed", metavar="N", help="A repeatable fit; its layout takes one core and so longer."),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Also write the map as a page: one file that opens in a browser."),
+    ] = None,
+    faces: Annotated[
+        Path,
+        typer.Option(
+            "--faces",
+            metavar="FILE",
+            autocompletion=completion.file_of(".h5"),
+            help="The prepared faces of the latents, for the page.",
+        ),
+    ] = FACES_FILE,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails/--no-thumbnails", help="Whether the page holds the faces themselves.")
+    ] = True,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -82,8 +98,11 @@ def umap(
             fit_on=fit_on,
             max_points=max_points,
             seed=seed,
+            html=html,
+            faces=faces,
+            thumbnails=thumbnails,
             report=report,
         )
-    paths = [path for path in (result.path, coordinates) if path is not None]
+    paths = [path for path in (result.path, coordinates, result.page) if path is not None]
     counts = dict(zip(("with", "without"), result.counts, strict=True)) if result.counts else None
     emit(paths, {"points": len(result.rows), "attribute": result.attribute, "counts": counts}, as_json=as_json)

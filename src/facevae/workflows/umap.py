@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from facevae.config import DEFAULT_ATTRIBUTE, LATENTS_FILE, UMAP_FILE
+from facevae.config import DEFAULT_ATTRIBUTE, FACES_FILE, LATENTS_FILE, UMAP_FILE
 from facevae.errors import DataError, UsageError
 from facevae.figures.picture import check_plot_name, plot_bytes
 from facevae.figures.plots import scatter_plot
@@ -20,6 +20,7 @@ from facevae.storage.kinds import COORDINATES
 from facevae.storage.latents import Latents
 from facevae.storage.output import Output, StrPath, as_output, check_output, output_name, write_bytes
 from facevae.workflows.umap_fit import MIN_DIST, N_NEIGHBORS, fit
+from facevae.workflows.umap_page import MapDots, PageOptions, check_page, embedded_faces, write_page
 from facevae.workflows.umap_place import place
 
 _FEWEST = 10
@@ -35,6 +36,7 @@ class UmapResult:
         rows: the rows of the latents that the coordinates belong to, (N).
         attribute: the attribute that colours the dots, None where there is none.
         counts: how many of the dots have it, and how many have not.
+        page: the page, None where none was asked for.
     """
 
     path: Path | None
@@ -42,6 +44,7 @@ class UmapResult:
     rows: NDArray[np.int64]
     attribute: str | None
     counts: tuple[int, int] | None
+    page: Path | None = None
 
 
 def umap(
@@ -53,6 +56,9 @@ def umap(
     fit_on: StrPath | None = None,
     max_points: int | None = None,
     seed: int | None = None,
+    html: StrPath | None = None,
+    faces: StrPath = FACES_FILE,
+    thumbnails: bool = True,
     report: Report = silent,
 ) -> UmapResult:
     """Draw a two-dimensional UMAP of the latent means, coloured by an attribute, with the class means as disks.
@@ -66,6 +72,9 @@ def umap(
             drawn in grey underneath.
         max_points: take only so many latents, chosen at random (the same ones each time).
         seed: makes the fit repeatable. Its layout then runs on one core and is so much slower.
+        html: also write the map as a page to this file, which opens in a browser without anything else.
+        faces: the prepared faces that the latents were made from, which the page shows; without them it has no pictures.
+        thumbnails: False leaves the faces out of the page.
         report: is called with progress and notices.
 
     Raises:
@@ -76,26 +85,29 @@ def umap(
     latents, output = Path(latents), as_output(output)
     coordinates = Path(coordinates) if coordinates is not None else None
     fit_on = Path(fit_on) if fit_on is not None else None
+    page = PageOptions(Path(html), Path(faces) if thumbnails else None) if html is not None else None
     _check_values(max_points, seed)
-    _check_outputs(output, coordinates, [path for path in (latents, fit_on) if path is not None])
+    _check_outputs(output, coordinates, page, [path for path in (latents, fit_on) if path is not None])
     with Latents(latents) as opened:
         name, labels = _labels(opened, attribute, report)
         fewest = _FEWEST if fit_on is None else 1
         if opened.count < fewest:
             raise DataError(f"{latents} holds {opened.count} latents: a map needs at least {fewest}.")
         rows = _choose_rows(opened.count, max_points, seed)
+        sheets = embedded_faces(page, opened, rows, report) if page is not None else None
         if fit_on is None:
             points, beneath = _fit(opened, rows, coordinates, seed, report), None
         else:
             points, beneath = _place(opened, rows, coordinates, fit_on, report)
+        subtitle = _subtitle(len(rows), opened.count, beneath)
+        if page is not None:
+            write_page(page.path, opened, MapDots(points, rows, beneath), name, sheets, subtitle)
     chosen = labels[rows] if labels is not None else None
-    subtitle = f"{len(rows):,} of {opened.count:,} faces" if len(rows) < opened.count else f"{len(rows):,} faces"
-    if beneath is not None:
-        subtitle += f", placed on a map of {len(beneath):,}"
     figure = scatter_plot(points, chosen, name or "", subtitle=subtitle, beneath=beneath)
     write_bytes(output, plot_bytes(figure, output_name(output)))
     counts = (int(chosen.sum()), int((~chosen).sum())) if chosen is not None else None
-    return UmapResult(output if isinstance(output, Path) else None, points, rows, name, counts)
+    picture = output if isinstance(output, Path) else None
+    return UmapResult(picture, points, rows, name, counts, page.path if page is not None else None)
 
 
 def _check_values(max_points: int | None, seed: int | None) -> None:
@@ -105,13 +117,22 @@ def _check_values(max_points: int | None, seed: int | None) -> None:
         raise UsageError(f"A seed of {seed} is out of range: use a whole number from 0 to 4294967295.")
 
 
-def _check_outputs(output: Output, coordinates: Path | None, inputs: list[Path]) -> None:
+def _check_outputs(output: Output, coordinates: Path | None, page: PageOptions | None, inputs: list[Path]) -> None:
     check_plot_name(output_name(output))
     check_output(output, inputs=inputs)
     if coordinates is not None:
         check_output(coordinates, inputs=inputs, kind=COORDINATES, option="--coordinates")
         if coordinates == output:
             raise UsageError(f"{output} cannot hold both the picture and the coordinates: name two files.")
+    if page is not None:
+        check_page(page, inputs, [path for path in (output, coordinates) if isinstance(path, Path)])
+
+
+def _subtitle(count: int, total: int, beneath: NDArray[np.float32] | None) -> str:
+    """Return how many faces the map shows, in words."""
+    faces = "1 face" if total == 1 else f"{total:,} faces"
+    text = f"{count:,} of {faces}" if count < total else faces
+    return text if beneath is None else f"{text}, placed on a map of {len(beneath):,}"
 
 
 def _fit(
