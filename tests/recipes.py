@@ -108,6 +108,7 @@ RECIPES = (
     Recipe("upscale", f"upscale {_FACE} -o {{out}} -q", "large.png", (_FACE, "upscaler.safetensors")),
     Recipe("upscale, folder", f"upscale {_FACE} {_FACE_2} -o {{out}} -q", "large", (_FACE,), folder=True),
     Recipe("umap", "umap latents.h5 --seed 1 -o {out} -q", "map.png", ("latents.h5",)),
+    Recipe("umap --html", "umap latents.h5 --seed 1 -o map-too.png --html {out} -q", "map.html", ("latents.h5",)),
     Recipe(
         "umap --coordinates",
         "umap latents.h5 --seed 1 -o map-too.png --coordinates {out} -q",

@@ -5,7 +5,7 @@ import { byId, median } from "./explorer-dom.js";
 import { toastFault } from "./explorer-notices.js";
 import { Picture } from "./explorer-picture.js";
 
-const SLOW_MS = 45;
+const SLOW_MS = 25; // a move that comes while a picture is under way waits for two of them, and that shall be within 50 ms
 const LONG_REST_MS = 250; // where VDSR is slow, a moment's pause in a drag must not wait for it
 const JUDGED = 10;
 const FEWEST = 3;
