@@ -37,6 +37,8 @@ _ARGUMENTS = (
 SOFTWARE_WEBGL = ("--enable-unsafe-swiftshader",)
 """WebGL without a graphics processor."""
 NO_WEBGL = ("--disable-gpu", "--disable-software-rasterizer")
+PATIENCE_S = 40.0
+"""How long tests wait for what a page shall show: far longer than it takes, for the machine may have other work."""
 _LOCAL_SCHEMES = ("file", "data", "blob", "about")
 _DRIVER_NOISE = "GPU stall due to ReadPixels"
 """What SwiftShader says of a screenshot."""
@@ -97,6 +99,7 @@ class Visits:
             accept_downloads=True,
             **settings,
         )
+        context.set_default_timeout(1000 * PATIENCE_S)
         page = context.new_page()
         self._watch(page, address)
         if before:
@@ -165,7 +168,7 @@ def near_colour(picture: NDArray[np.uint8], colour: str, within: int = 40) -> ND
     return close
 
 
-def wait_until(page: Page, expression: str, *, seconds: float = 15.0) -> None:
+def wait_until(page: Page, expression: str, *, seconds: float = PATIENCE_S) -> None:
     """Wait until JavaScript is true. Playwright's own `wait_for_function` wants a policy that lets pages evaluate text."""
     deadline = time.monotonic() + seconds
     while not page.evaluate(expression):

@@ -6,8 +6,8 @@ import base64
 import io
 import json
 import os
-import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +24,7 @@ from PIL import Image
 
 import browser
 import facevae
-from browser import Visits, near_colour, picture_of, wait_until
+from browser import PATIENCE_S, Visits, near_colour, picture_of, wait_until
 from support import drawn_faces, hopper, write_faces, write_latents
 
 if TYPE_CHECKING:
@@ -60,14 +60,41 @@ READ_IMAGE = """async (image) => {
     const data = context.getImageData(0, 0, canvas.width, canvas.height).data;
     return [canvas.height, canvas.width, [...data].filter((_, index) => index % 4 < 3)];
 }"""
-GIVE = """([event, text, name, type]) => {
+GIVE = """([event, text, names, type]) => {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const transfer = new DataTransfer();
-    transfer.items.add(new File([bytes], name, { type }));
+    for (const name of names) transfer.items.add(new File([bytes], name, { type }));
     const settings = { bubbles: true, cancelable: true, dataTransfer: transfer, clipboardData: transfer };
     document.body.dispatchEvent(event === "paste" ? new ClipboardEvent(event, settings) : new DragEvent(event, settings));
 }"""
+DRAG = """async (milliseconds) => {
+    const slider = document.querySelector("#sliders input[data-name=Bald]");
+    for (let step = 1; step <= 40; step++) {
+        slider.value = step / 20;
+        slider.dispatchEvent(new Event("input", { bubbles: true }));
+        await new Promise((done) => setTimeout(done, milliseconds));
+    }
+}"""
+COVERED = """() => [...document.querySelectorAll("main button, main input, main select, main summary")].filter((one) => {
+    const { x, y, width, height } = one.getBoundingClientRect();
+    const [left, top] = [x + width / 2, y + height / 2];
+    const side = one.closest(".sliders-body, #neighbour-list, #chips, .segmented")?.getBoundingClientRect();
+    if (!one.checkVisibility() || top > innerHeight || (side && (top > side.bottom || left > side.right))) return false;
+    const shown = document.elementFromPoint(left, top);
+    return shown && !one.contains(shown) && !shown.contains(one) && !shown.closest("label")?.contains(one);
+}).map((one) => one.outerHTML.slice(0, 80))"""
+SMALL = """() => [...document.querySelectorAll("body *")].filter((one) => one.checkVisibility() && one.textContent.trim() !== ""
+    && parseFloat(getComputedStyle(one).fontSize) < 12).map((one) => one.outerHTML.slice(0, 80))"""
 Pixels = NDArray[np.uint8]
+
+
+def quiet_port() -> int:
+    """A port that is free and that the system gives to nobody else who asks for any."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with socket.socket() as trial:
+            if trial.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise AssertionError("no port is free")
 
 
 @contextmanager
@@ -87,7 +114,7 @@ def explorer(folder: Path, *arguments: str) -> Iterator[str]:
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
-        code = process.wait(timeout=30)
+        code = process.wait(timeout=PATIENCE_S)
         process.stdout.close()
     assert code == 0, (folder / "stderr.txt").read_text()
 
@@ -176,7 +203,7 @@ class Explorer:
 
     def shows(self, canvas: str, wanted: Pixels) -> None:
         """Wait until a canvas shows a face; arithmetic on other threads may round a level otherwise."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while (off := np.abs(self.picture(canvas).astype(int) - wanted.astype(int)).max()) > 1:
             assert time.monotonic() < deadline, f"#{canvas} is off by {off} levels"
             self.page.wait_for_timeout(30)
@@ -322,9 +349,16 @@ def test_the_lasso_selects_faces_and_gives_their_mean_and_names(opened: Callable
 def test_a_face_is_found_by_its_name(opened: Callable[..., Explorer], place: Place) -> None:
     explorer = opened()
     field = explorer.page.locator("#find")
+    without = picture_of(explorer.page)
     field.fill("00005")
     options = explorer.page.locator("#find-results [role=option]")
     options.first.wait_for()
+    # The list scrolls, and where it ends there is the map.
+    shown, frame = explorer.page.locator("#find-results").bounding_box(), explorer.page.locator("#map").bounding_box()
+    assert shown is not None
+    assert frame is not None
+    below = slice(int(shown["y"] + shown["height"]) + 30, int(frame["y"] + frame["height"])), slice(0, 340)
+    np.testing.assert_array_equal(picture_of(explorer.page)[below], without[below])
     assert options.all_text_contents() == [*place.names[49:59], place.names[4]]
     field.press("ArrowDown")
     field.press("Enter")
@@ -378,16 +412,7 @@ def test_while_a_picture_is_on_its_way_only_the_latest_state_is_asked_for(
         route.continue_()
 
     explorer.page.route("**/api/decode", late)
-    explorer.page.evaluate(
-        """async () => {
-            const slider = document.querySelector("#sliders input[data-name=Bald]");
-            for (let step = 1; step <= 40; step++) {
-                slider.value = step / 20;
-                slider.dispatchEvent(new Event("input", { bubbles: true }));
-                await new Promise((done) => setTimeout(done, 4));
-            }
-        }"""
-    )
+    explorer.page.evaluate(DRAG, 4)
     explorer.shows("morph", place.moved(7, Bald=2.0))
     assert len(asked) < 20
     assert asked == sorted(asked)
@@ -478,12 +503,29 @@ def test_vdsr_enlarges_three_times(opened: Callable[..., Explorer], place: Place
     assert np.abs(enlarged.astype(int) - wanted).max() <= 2
 
 
+def test_where_vdsr_is_slow_it_follows_when_the_slider_rests(opened: Callable[..., Explorer]) -> None:
+    explorer = opened("face=row/3", display="vdsr")
+    page = explorer.page
+    asked: list[int] = []
+
+    def slow(route: Any) -> None:
+        asked.append(route.request.post_data_json["upscale"])
+        page.wait_for_timeout(60)
+        route.continue_()
+
+    page.route("**/api/decode", slow)
+    page.evaluate(DRAG, 20)
+    wait_until(page, "JSON.parse(facevaeStats.shown)[0].moves.Bald === 2 && JSON.parse(facevaeStats.shown)[1] === 3")
+    assert 0 in asked
+    assert asked[-1] == 3
+
+
 # ---------------------------------------------------------------------------------------------------- photos
 
 
-def give(page: Page, data: bytes, name: str, event: str = "drop") -> None:
-    """Hand a file to the page: "dragenter", "drop" or "paste"."""
-    page.evaluate(GIVE, [event, base64.b64encode(data).decode(), name, "image/jpeg"])
+def give(page: Page, data: bytes, *names: str, event: str = "drop") -> None:
+    """Hand a file to the page, or several with the same bytes: "dragenter", "drop" or "paste"."""
+    page.evaluate(GIVE, [event, base64.b64encode(data).decode(), names, "image/jpeg"])
 
 
 def jpeg(image: Pixels) -> bytes:
@@ -496,11 +538,12 @@ def test_a_dropped_photo_is_placed_on_the_map(opened: Callable[..., Explorer]) -
     explorer = opened()
     page = explorer.page
     photo = jpeg(hopper())
-    give(page, photo, "hopper.jpg", "dragenter")
+    give(page, photo, "hopper.jpg", event="dragenter")
     assert page.get_by_text("Drop the photo to put its face on the map").is_visible()
     before = picture_of(page, "#map")
-    give(page, photo, "hopper.jpg")
+    give(page, photo, "hopper.jpg", "another.jpg")
     explorer.named("hopper.jpg")
+    assert explorer.toasts() == "One photo at a time: hopper.jpg was taken."
     assert not page.locator("#drop").is_visible()
     explorer.settle()
     wait_until(page, "document.querySelector('.reconstruction .frame').dataset.empty === 'false'")
@@ -522,7 +565,7 @@ def test_of_several_faces_in_a_photo_one_is_chosen(opened: Callable[..., Explore
         pytest.skip(why)
     smaller = np.zeros((600, 384, 3), dtype=np.uint8)
     smaller[:450] = hopper()[::4, ::4].repeat(3, axis=0).repeat(3, axis=1)
-    give(page, jpeg(np.concatenate([smaller, hopper()], axis=1)), "party.jpg", "paste")
+    give(page, jpeg(np.concatenate([smaller, hopper()], axis=1)), "party.jpg", event="paste")
     explorer.named("party.jpg#1")
     choices = page.locator("#photo-faces button")
     assert choices.count() == 2
@@ -540,6 +583,7 @@ def test_what_is_no_picture_is_refused_in_a_sentence(opened: Callable[..., Explo
     toast = explorer.page.locator(".toast[role=alert]")
     toast.wait_for()
     assert "notes.gif" in explorer.toasts()
+    assert toast.get_by_role("button").count() == 1  # to dismiss it: there is no whole picture to take either
     toast.get_by_label("Dismiss").click()
     assert toast.count() == 0
     assert explorer.page.locator("#face-name").text_content() == "No face picked yet"
@@ -631,6 +675,21 @@ def test_saved_are_the_picture_the_strip_and_the_command(opened: Callable[..., E
     assert not page.locator("#save-dialog").is_visible()
 
 
+def test_what_fails_while_a_dialog_is_open_can_be_read_and_dismissed(
+    opened: Callable[..., Explorer], visit: Visits
+) -> None:
+    explorer = opened("face=row/11")
+    page = explorer.page
+    explorer.shows("morph", explorer.picture("reconstruction"))
+    refused = {"status": 500, "content_type": "application/json", "body": '{"error": "The decoder is tired."}'}
+    page.route("**/api/decode", lambda route: route.fulfill(**refused))
+    page.locator("#save").click()
+    page.locator("#save-dialog .toast").get_by_label("Dismiss").click()
+    page.keyboard.press("Escape")
+    page.locator("body > #toasts").wait_for(state="attached")
+    visit.forgive("status of 500")
+
+
 # ---------------------------------------------------------------------------------------------------- the page itself
 
 
@@ -663,6 +722,12 @@ def test_a_face_is_picked_and_moved_with_the_keyboard_alone(opened: Callable[...
     explorer.shows("morph", place.decoded(place.mean[row] + value * place.model.direction(attribute)))
     page.keyboard.press("Delete")
     explorer.shows("morph", place.decoded(place.mean[row]))
+    # The list of neighbours is another one after a pick, and the keyboard is still in it.
+    page.locator("#neighbour-list button").nth(3).focus()
+    before = page.locator("#neighbour-list").inner_html()
+    page.keyboard.press("Enter")
+    wait_until(page, f"document.getElementById('neighbour-list').innerHTML !== {json.dumps(before)}")
+    assert page.evaluate("document.activeElement.closest('#neighbour-list') !== null")
 
 
 def test_a_reload_keeps_the_view(opened: Callable[..., Explorer], place: Place) -> None:
@@ -691,17 +756,36 @@ def test_light_and_dark(opened: Callable[..., Explorer]) -> None:
     assert page.locator("#theme input:checked").input_value() == "dark"
 
 
-@pytest.mark.parametrize(("width", "height"), [(400, 800), (1280, 720), (1920, 1080)])
-def test_it_fits_the_window(opened: Callable[..., Explorer], width: int, height: int) -> None:
-    page = opened("face=row/5&Smiling=1", width=width, height=height).page
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    if width > 800:
-        assert page.evaluate("document.documentElement.scrollHeight") <= height
-    small = page.evaluate(
-        """() => [...document.querySelectorAll("body *")].filter((one) => one.checkVisibility() && one.textContent.trim() !== ""
-            && parseFloat(getComputedStyle(one).fontSize) < 12).map((one) => one.outerHTML.slice(0, 80))"""
-    )
-    assert small == []
+def test_it_fits_the_window(opened: Callable[..., Explorer]) -> None:
+    explorer = opened("face=row/5&Smiling=1&Bald=1")
+    page = explorer.page
+    page.locator("#hold").click()
+    page.locator("#reset").click()
+    page.get_by_text("000006 edited → 000006").wait_for()
+    for width, height in ((1920, 1080), (1280, 720), (1024, 700), (900, 640), (640, 360), (400, 800), (320, 640)):
+        page.set_viewport_size({"width": width, "height": height})
+        explorer.settle()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if width >= 900:
+            assert page.evaluate("document.documentElement.scrollHeight") <= height
+        assert page.evaluate(SMALL) == []
+        assert page.evaluate(COVERED) == [], (width, height)
+    # What stays at the top of a low window leaves half of it, and what has the focus is not below it.
+    page.set_viewport_size({"width": 640, "height": 360})
+    page.locator("#slider-5").focus()
+    pictures, slider = page.locator("#pictures").bounding_box(), page.locator("#slider-5").bounding_box()
+    assert pictures is not None
+    assert slider is not None
+    assert pictures["height"] < 200
+    assert pictures["y"] + pictures["height"] <= slider["y"]
+
+
+def test_forced_colours_leave_what_only_colours_say(opened: Callable[..., Explorer]) -> None:
+    page = opened("face=row/5&Bald=2", forced_colors="active").page
+    for selector in ("[data-name=Bald] .range", "#temperature", "#legend .swatch.with", "#tool label:first-of-type"):
+        picture = picture_of(page, selector).reshape(-1, 3)
+        _, counts = np.unique(picture, axis=0, return_counts=True)
+        assert counts.max() < 0.95 * len(picture), selector
 
 
 def test_everything_has_a_name_for_screen_readers(opened: Callable[..., Explorer]) -> None:
@@ -762,17 +846,17 @@ def test_the_map_follows_its_fit(opened: Callable[..., Explorer], visit: Visits,
 
 
 def test_a_server_that_ends_is_said_and_waited_for(visit: Visits, place: Place) -> None:
-    with explorer(place.folder, "--port", "0") as url:
+    port = str(quiet_port())
+    with explorer(place.folder, "--port", port) as url:
         page = visit(url)
         running = Explorer(page)
         running.pick(13, place.names[13])
-    port = re.sub(r"\D", "", url.rsplit(":", 1)[1])
     running.move("Bald", 1)
     banner = page.locator("#lost")
     banner.wait_for(state="visible")
     assert banner.text_content() == "The explorer is not running any more: start facevae explore again."
     with explorer(place.folder, "--port", port):
-        banner.wait_for(state="hidden", timeout=15_000)
+        banner.wait_for(state="hidden")
         page.locator("#display input[value=pixels]").check()
         running.shows("morph", place.moved(13, Bald=1))
         running.move("Bald", 2)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,24 @@ def test_it_prints_its_address_serves_and_ends_well(explored: Path, number: sign
         assert process.returncode == 0
         held.close()
     assert files() == before
+
+
+@posix
+def test_what_is_computed_does_not_hold_the_end_up(explored: Path) -> None:
+    slow = (
+        "import time\nfrom facevae.explorer.session import Session\n"
+        "def decode(*_):\n    time.sleep(0.2)\n    open('begun', 'w').close()\n    time.sleep(60)\n"
+        "Session.decode = decode"
+    )
+    with running(code=slow) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        until = time.monotonic() + 20
+        while not Path("begun").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20) == ("", "")
+        assert process.returncode == 0
 
 
 @posix

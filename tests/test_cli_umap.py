@@ -447,6 +447,23 @@ def test_a_page_of_some_of_the_faces() -> None:
     assert reader.text("title") == "UMAP of the latent means: 20 of 60 faces"
 
 
+@pytest.mark.usefixtures("_with_faces")
+def test_only_the_faces_of_a_page_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, ranges = Faces.read, []
+
+    def noted(faces: Faces, start: int, stop: int) -> NDArray[np.uint8]:
+        ranges.append(range(start, stop))
+        return read(faces, start, stop)
+
+    monkeypatch.setattr(Faces, "read", noted)
+    rows = umap(html="map.html", max_points=20, seed=5).rows
+    assert {row for each in ranges for row in each} == set(rows.tolist())
+    assert max(map(len, ranges)) < 10
+    ranges.clear()
+    umap(html="map.html")
+    assert set(ranges) == {range(32), range(32, 60)}
+
+
 @pytest.mark.usefixtures("_instant")
 def test_a_page_of_a_shard(workspace: Path) -> None:
     from helpers import put_weights

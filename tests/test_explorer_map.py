@@ -147,6 +147,23 @@ def test_a_map_of_these_latents_is_shown() -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_a_map_is_shown_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_map("map.h5")
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    mean, names, weights_hash = means()
+    for asked in (False, True):
+        found = find_map(Path("map.h5"), mean, names, weights_hash, Path("latents.h5"), asked=asked)
+        assert found.points is not None
+    Path("map.h5").unlink()
+    refused = find_map(Path("map.h5"), mean, names, weights_hash, Path("latents.h5"), asked=False)
+    assert refused == (
+        None,
+        None,
+        "The map is not kept: The folder . cannot be written to: name another output with --map.",
+    )
+
+
+@pytest.mark.usefixtures("here")
 def test_faces_placed_on_another_map_are_shown() -> None:
     put_map("other.h5")
     put_map("map.h5", fit_on="other.h5")
@@ -272,8 +289,15 @@ def test_a_fit_of_random_faces_leaves_no_file(workspace: Path, monkeypatch: pyte
             f"UMAP found none. {STAYS}",
         ),
         (
-            "import sys; sys.stdin.buffer.read(900); print('{\"points\": 320}'); print('few')",
+            "import sys; sys.stdin.buffer.read(800); print('{\"points\": 320}'); print('few')",
             f"The process that fitted the map ended without a word (exit code 0). {STAYS}",
+        ),
+        *(
+            (
+                f"import sys, time; sys.stdin.buffer.read(800); print({text!r}, flush=True); time.sleep(60)",
+                f"The process that fitted the map said what cannot be read. {STAYS}",
+            )
+            for text in ("hello", "[1]")
         ),
     ],
 )

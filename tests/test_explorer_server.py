@@ -240,7 +240,12 @@ def test_photographs(client: Client, session: Session, folder: Path, monkeypatch
     "host", ["evil.example", "127.0.0.1.evil.example:80", "192.168.0.7", "", "[::2]", "[", "localhost@evil.example"]
 )
 def test_strangers_hosts_are_refused(client: Client, path: str, host: str) -> None:
-    found = client.ask("POST" if path in POSTS else "GET", path, b"{}" if path in POSTS else None, {"Host": host})
+    method, body = ("POST", b"{}") if path in POSTS else ("GET", None)
+    try:
+        found = client.ask(method, path, body, {"Host": host})
+    except ConnectionResetError:  # tornado itself refused it, and closed before the body was read
+        assert method == "POST"
+        return
     assert found.status in (400, 403)
     if found.status == 403:
         assert found.error.startswith("This is the explorer of facevae, which does not answer to the name ")
@@ -265,8 +270,15 @@ def test_strangers_pages_are_refused(client: Client, path: str, origin: str) -> 
 def test_the_own_page_is_answered(client: Client) -> None:
     origin = f"http://127.0.0.1:{client.port}"
     assert client.post("/api/place", EDIT, **{"Origin": origin, "Sec-Fetch-Site": "same-origin"}).status == 200
-    assert client.post("/api/place", EDIT, **{"Sec-Fetch-Site": "cross-site"}).status == 403
-    assert client.get("/api/state", **{"Sec-Fetch-Site": "cross-site"}).status == 200  # which that page cannot read
+    assert client.get("/", **{"Sec-Fetch-Site": "none"}).status == 200
+
+
+def test_another_page_has_a_link_and_no_more(client: Client) -> None:
+    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    assert client.get("/", **elsewhere).status == 200
+    assert client.post("/api/place", EDIT, **elsewhere).status == 403
+    for path in ("/api/state", "/api/thumbnail?row=0", "/assets/explorer.js"):
+        assert client.get(path, **elsewhere).status == 403
 
 
 def test_elsewhere_a_token_is_needed(session: Session) -> None:

@@ -21,7 +21,7 @@ from facevae.explorer.drawings import animation, strip
 from facevae.explorer.edits import Edit
 from facevae.explorer.face_map import FaceMap
 from facevae.explorer.face_refs import FaceRef, MeanFace, PhotoFace, RandomFace, RowFace, UnknownFaceError
-from facevae.explorer.face_set import judged, random_faces
+from facevae.explorer.face_set import FaceSet, judged, random_faces
 from facevae.explorer.facts import face_facts, state_facts
 from facevae.explorer.kept import NEWEST
 from facevae.explorer.morph_command import MorphCommands, morph_commands
@@ -370,6 +370,24 @@ def test_means_and_names_of_rows(session: Session) -> None:
     for ask in (session.add_mean, session.names_of):
         with pytest.raises(UnknownFaceError, match=r"^There is no row 60 on the map: it has 60 faces, from row 0\.$"):
             ask(np.array([1, 60], dtype=np.uint32))
+    with pytest.raises(UsageError, match=r"^61 rows are more than the 60 faces on the map\.$"):
+        session.names_of(np.zeros(61, dtype=np.uint32))
+
+
+def test_attributes_that_come_meanwhile_are_still_told_as_pending(session: Session) -> None:
+    class Judged(Session):
+        @property
+        def faces(self) -> FaceSet:  # type: ignore[override]
+            self.attributes_pending = False  # the judge is done at this very moment
+            return before
+
+    before = session.faces
+    session.attributes_pending = True
+    session.__class__ = Judged
+    try:
+        assert state_facts(session)["attributes_pending"] is True
+    finally:
+        session.__class__ = Session
 
 
 def test_faces_are_found_by_name(session: Session) -> None:

@@ -53,6 +53,8 @@ EXPLORE_FACES = 5000
 """Random faces on the map where there are no latents."""
 EXPLORE_HOST = "127.0.0.1"
 EXPLORE_PORT = 8724
+EXPLORE_THREADS = "facevae-explorer"
+"""What the names of the server's threads begin with: the end of the program does not wait for them."""
 PICTURE_SCALE = 3
 """Faces are shown enlarged this many times, 32 -> 96 as in the note."""
 ENCODE_BATCH = 512

@@ -6,6 +6,7 @@ Whatever takes time to import is imported within `main`: Ctrl-C may come at once
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
+_PATIENCE = 1.0
 _interrupted = False
 _waiting = False
 """Whether a signal is to be sent again soon, for this one came at a bad moment."""
@@ -39,12 +41,29 @@ def main() -> None:
     except SystemExit as end:
         if end.code == 130:
             _tell_once()
+        _leave_the_explorer(end.code)
         raise
     except Exception:
         if not _interrupted:
             raise
         _tell_once()
         sys.exit(130)
+
+
+def _leave_the_explorer(code: object) -> None:
+    """End the process where the explorer's threads go on: Python waits for threads, and nobody for what these compute."""
+    if "facevae.explorer.server" not in sys.modules:
+        return
+    from facevae.config import EXPLORE_THREADS
+
+    until = time.monotonic() + _PATIENCE
+    for thread in threading.enumerate():
+        if thread.name.startswith(EXPLORE_THREADS):
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code if isinstance(code, int) else 0)
 
 
 def was_interrupted() -> bool:

@@ -18,6 +18,7 @@ _UNPACKER = "lz4"
 
 def state_facts(session: Session) -> dict[str, Any]:
     """Return what the page has to know before it asks for anything else."""
+    pending = session.attributes_pending  # before the faces: what is not pending any more is in them
     faces, model, missing = session.faces, session.model, why_no_align()
     return {
         "id": session.id,
@@ -33,7 +34,7 @@ def state_facts(session: Session) -> dict[str, Any]:
             "originals": faces.originals is not None,
             "why_no_originals": faces.why_no_originals,
         },
-        **_attribute_facts(faces, pending=session.attributes_pending),
+        **_attribute_facts(faces, pending=pending),
         **_slider_facts(session),
         "prior": "normal" if model.resolve_prior("auto") is None else "fitted",
         "upscale": list(session.factors),

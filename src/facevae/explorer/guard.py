@@ -31,6 +31,7 @@ class Request:
         origin: the header `Origin`, or None.
         site: the header `Sec-Fetch-Site`, or None.
         token: given in the address or in the cookie, or None.
+        entrance: whether it asks for the page itself, to which pages elsewhere may have a link.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Request:
     origin: str | None = None
     site: str | None = None
     token: str | None = None
+    entrance: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Guard:
             )
         if request.origin is not None and request.origin.lower() != f"http://{request.host.lower()}":
             raise RefusedError("Another page sent this: the explorer answers to its own page only.")
-        if request.method != "GET" and request.site not in (None, "same-origin", "none"):
+        # Another page could not read the answer, but have pictures computed without end.
+        if not request.entrance and request.site not in (None, "same-origin", "none"):
             raise RefusedError("Another page sent this: the explorer answers to its own page only.")
         if self.token is not None and not _same(request.token, self.token):
             raise RefusedError("The token is missing or wrong: open the whole address that facevae explore printed.")

@@ -109,7 +109,9 @@ class Handler(RequestHandler):
         given = self.get_query_argument("token", None) or cookie
         host, method = self.request.host or "", self.request.method or ""
         try:
-            self.served.guard.check(Request(method, host, headers.get("Origin"), headers.get("Sec-Fetch-Site"), given))
+            entrance = method == "GET" and self.request.path == "/"
+            site = headers.get("Sec-Fetch-Site")
+            self.served.guard.check(Request(method, host, headers.get("Origin"), site, given, entrance))
         except RefusedError as error:
             self.refuse(error)
 

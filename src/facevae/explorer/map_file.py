@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facevae.errors import DataError, FacevaeError, MismatchError
 from facevae.storage.coordinates import SavedMap, write_coordinates
-from facevae.storage.kinds import COORDINATES
+from facevae.storage.kinds import COORDINATES, kind_of
 from facevae.storage.latents import Latents
 from facevae.storage.output import check_output
 from facevae.workflows.umap_fit import MIN_DIST, N_NEIGHBORS
@@ -50,9 +50,10 @@ def find_map(path: Path, mean: Floats, names: list[str], weights_hash: str, late
         UsageError: as said.
     """
     try:
-        check_output(path, inputs=[latents], kind=COORDINATES, option="--map")
-        if not path.exists():
-            return FoundMap(None, path, None)
+        if not _holds_map(path):  # which is only read, so that its folder may be one that is not written to
+            check_output(path, inputs=[latents], kind=COORDINATES, option="--map")
+            if not path.exists():
+                return FoundMap(None, path, None)
         with SavedMap(path) as saved:
             if saved.shows(mean, names, weights_hash):
                 return FoundMap(saved.coordinates, None, None)
@@ -62,6 +63,13 @@ def find_map(path: Path, mean: Floats, names: list[str], weights_hash: str, late
         return FoundMap(None, None, f"The map is not kept: {error}")
     text = f"{path} is not the map of all faces in {latents}: another is fitted, and not kept. Name a file for it with --map."
     return FoundMap(None, None, text)
+
+
+def _holds_map(path: Path) -> bool:
+    try:
+        return path.is_file() and kind_of(path) == COORDINATES
+    except OSError:
+        return False  # `check_output` says why
 
 
 def write_map(path: Path, latents: Path, points: Floats, mean: Floats) -> None:

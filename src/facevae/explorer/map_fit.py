@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ class MapFit:
         """Send the process its work, and take what it says, until it ends."""
         done, said = False, None
         try:
-            with process:
+            with process, _ended_at_errors(process):
                 self._send(process)
                 for message in _messages(process):
                     points = message.get("points")
@@ -120,6 +120,8 @@ class MapFit:
                     self._hear(message)
         except OSError:  # it ended while it was written to
             process.wait()
+        except ValueError:
+            said = "The process that fitted the map said what cannot be read."
         if not done and not self._stopped:
             text = f"{said or _ended(process.returncode)} The map stays at the two principal components."
             self._map.stay(text, failed=True)
@@ -143,11 +145,23 @@ class MapFit:
             self._report(Notice(message["notice"]))
 
 
+@contextmanager
+def _ended_at_errors(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a process that nobody listens to any more: it would wait for that, and be waited for."""
+    try:
+        yield
+    except ValueError:
+        process.kill()
+        raise
+
+
 def _messages(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
     """Yield what the process says, with the points in place of their length."""
     assert process.stdout is not None
     for line in process.stdout:
         message: dict[str, Any] = json.loads(line)
+        if not isinstance(message, dict):
+            raise ValueError(message)
         if "points" in message:
             data = process.stdout.read(message["points"])
             if len(data) < message["points"]:

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
-from facevae.config import EXPLORE_PORT
+from facevae.config import EXPLORE_PORT, EXPLORE_THREADS
 from facevae.errors import DataError
 from facevae.explorer.edits import Edit
 from facevae.explorer.face_refs import RowFace
@@ -154,7 +154,7 @@ def _nothing(_handler: object) -> None:
 
 
 def _executor(name: str) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, f"facevae-{name}", None if name == "live" else _step_back)
+    return ThreadPoolExecutor(1, f"{EXPLORE_THREADS}-{name}", None if name == "live" else _step_back)
 
 
 def _step_back() -> None:

@@ -116,8 +116,14 @@ class Session:
         return rows[:limit], len(rows) > limit
 
     def names_of(self, rows: NDArray[np.integer]) -> list[str]:
-        """Return the names of rows."""
+        """Return the names of rows.
+
+        Raises:
+            UsageError: there is no such row, or they are more than there are faces.
+        """
         self._check_rows(rows)
+        if len(rows) > self.faces.count:
+            raise UsageError(f"{len(rows):,} rows are more than the {self.faces.count:,} faces on the map.")
         return [self.faces.names[row] for row in rows.tolist()]
 
     # Latents.

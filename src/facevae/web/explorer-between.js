@@ -80,6 +80,7 @@ export class Between {
     const other = { face, edit: this.store.edit() };
     const same = JSON.stringify(held.edit) === JSON.stringify(other.edit);
     this.title.textContent = same ? `A is ${this.#name(held)}. Now pick another face, or move a slider: that is B.` : `${this.#name(held)} \u2192 ${this.#name(other)}`;
+    this.title.title = same ? "" : this.title.textContent;
     this.box.classList.toggle("waiting", same);
     this.controls.hidden = same;
     if (same) {

@@ -23,6 +23,7 @@ export class FacePanel {
     byId("reset").addEventListener("click", () => this.#reset());
     this.#listenToTemperature();
     this.#offerDisplays();
+    new ResizeObserver(() => this.#fitTags()).observe(byId("face-about"));
   }
 
   // ------------------------------------------------------------------------------------------------ how pictures are enlarged
@@ -65,10 +66,20 @@ export class FacePanel {
 
   #showAbout(face) {
     const words = face.attributes ? this.map.attributes.sorted(face.attributes) : [];
-    const split = face.split ? [element("span", { text: `${face.split} · ` })] : [];
-    const none = this.#aboutKind(face.face);
-    const tags = words.length ? element("ul", { class: "tags", "aria-label": "Attributes" }, ...fewChips(words, CHIPS, element)) : none;
-    byId("face-about").replaceChildren(...split, tags);
+    const split = face.split ? [element("span", { class: "split", text: `${face.split} · ` })] : [];
+    const kind = this.#aboutKind(face.face);
+    this.tags = element("ul", { class: "tags", "aria-label": "Attributes" });
+    byId("face-about").replaceChildren(...split, words.length ? this.tags : element("span", { text: kind, title: kind }));
+    this.words = words;
+    this.#fitTags();
+  }
+
+  /** As many attributes as one line has room for, and how many more there are. */
+  #fitTags() {
+    if (!this.words?.length) return;
+    let shown = this.words.length;
+    do this.tags.replaceChildren(...fewChips(this.words, shown, element));
+    while (this.tags.scrollHeight > this.tags.clientHeight && --shown > 0);
   }
 
   #aboutKind(reference) {
@@ -91,9 +102,9 @@ export class FacePanel {
 
   #whyNoOriginal(reference) {
     const kind = reference.split("/")[0];
-    if (kind === "random") return "None: this face was drawn from the prior.";
+    if (kind === "random") return "None: drawn from the prior.";
     if (kind === "mean") return "None: this face is a mean.";
-    return this.state.faces.kind === "random" ? "None: this face was drawn from the prior." : this.state.faces.why_no_originals ?? "There is no original.";
+    return this.state.faces.kind === "random" ? "None: drawn from the prior." : this.state.faces.why_no_originals ?? "There is no original.";
   }
 
   #showButtons() {
@@ -101,7 +112,7 @@ export class FacePanel {
     byId("reset").disabled = moves.size === 0 && keep.size === 0;
     byId("hold").disabled = !face;
     byId("save").disabled = !face;
-    byId("morph-caption").textContent = face && moves.size === 0 ? "Morph: nothing moved yet" : "Morph";
+    byId("morph-caption").textContent = face && moves.size === 0 ? "Nothing moved yet" : "Morph";
   }
 
   #reset() {

@@ -14,6 +14,7 @@ const REMEMBERED = 2000;
 export class LiveMorph {
   #wanted = null;
   #busy = false;
+  #timer = 0;
   #shown = ""; // which edit of which face is drawn, and how
   #upscaled = []; // the last round trips with VDSR, ms
 
@@ -24,10 +25,7 @@ export class LiveMorph {
     store.on("face", ({ time }) => this.#want(time));
     store.on("edit", ({ time }) => this.#want(time));
     store.on("display", () => this.#want(performance.now()));
-    store.on("rest", () => {
-      this.#want(null);
-      if (this.#tooSlow) setTimeout(() => this.#want(null), LONG_REST_MS - (performance.now() - store.touched));
-    });
+    store.on("rest", () => this.#want(null));
   }
 
   /** The same again, as when the server is back. */
@@ -59,16 +57,24 @@ export class LiveMorph {
       const edit = this.store.edit();
       const upscale = this.#upscale;
       const key = JSON.stringify([edit, upscale]);
-      if (key === this.#shown) continue;
       try {
-        await this.#draw(edit, upscale, time);
+        if (key !== this.#shown) await this.#draw(edit, upscale, time);
         this.#shown = this.stats.shown = key;
+        this.#enlargeLater(upscale);
       } catch (error) {
         this.onFault?.(error);
         toastFault(error);
       }
     }
     this.#busy = false;
+  }
+
+  /** Where VDSR was left out for haste, it follows when the user rests. */
+  #enlargeLater(upscale) {
+    clearTimeout(this.#timer);
+    if (upscale >= this.store.upscale) return;
+    const left = LONG_REST_MS - (performance.now() - this.store.touched);
+    this.#timer = setTimeout(() => this.#want(null), Math.max(0, Math.ceil(left)));
   }
 
   async #draw(edit, upscale, time) {

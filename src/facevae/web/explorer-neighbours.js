@@ -59,7 +59,10 @@ export class Neighbours {
       const events = { onClick: () => (hide(), this.pick(face)), onPointerEnter: show, onPointerLeave: hide };
       return element("li", {}, element("button", { type: "button", title: text, "aria-label": `Pick ${text}`, ...events }, image, element("span", { text: caption(name) })));
     });
-    byId("neighbour-list").replaceChildren(...items);
+    const list = byId("neighbour-list");
+    const focused = [...list.children].findIndex((item) => item.contains(document.activeElement));
+    list.replaceChildren(...items);
+    items[focused]?.firstChild.focus({ preventScroll: true });
     this.map.setNeighbours(neighbours.map(({ row }) => row));
   }
 }

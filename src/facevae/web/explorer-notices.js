@@ -16,7 +16,10 @@ export function toast(text, { alert = false, action = null } = {}) {
     action && element("button", { type: "button", text: action.label, onClick: () => (close(), action.run()) }),
     element("button", { type: "button", class: "round", text: "\u00d7", "aria-label": "Dismiss", onClick: close }),
   );
+  overDialogs();
   byId("toasts").append(made);
+  // What is only worth knowing gives way to work.
+  if (!alert && !action) document.querySelector("main").addEventListener("pointerdown", close, { once: true });
   let timer = setTimeout(close, SHOWN_MS);
   const hold = () => clearTimeout(timer);
   const release = () => {
@@ -28,6 +31,13 @@ export function toast(text, { alert = false, action = null } = {}) {
   made.addEventListener("pointerleave", release);
   made.addEventListener("focusout", release);
   return made;
+}
+
+/** What lies outside an open dialog can neither be seen nor pressed: while there is one, it holds the toasts. */
+function overDialogs() {
+  const dialog = document.querySelector("dialog[open]");
+  (dialog ?? document.body).append(byId("toasts"));
+  dialog?.addEventListener("close", overDialogs, { once: true });
 }
 
 /** Show why something failed. A lost server has its banner, and what was broken off on purpose needs no words. */

@@ -7,6 +7,8 @@ import { toast, toastFault } from "./explorer-notices.js";
 const LARGEST = 64 * 1024 * 1024;
 
 export class Photos {
+  #turn = 0;
+
   constructor(store, state) {
     this.store = store;
     this.align = state.align;
@@ -50,8 +52,9 @@ export class Photos {
       event.preventDefault();
       depth = 0;
       show(false);
-      const [file] = event.dataTransfer.files;
+      const [file, ...others] = event.dataTransfer.files;
       if (file) this.send(file);
+      if (others.length) toast(`One photo at a time: ${file.name} was taken.`);
     });
   }
 
@@ -60,24 +63,26 @@ export class Photos {
       toast(`${file.name} is larger than 64 MB: choose a smaller picture.`, { alert: true });
       return;
     }
+    const turn = ++this.#turn;
     byId("busy").textContent = align ? `Looking for faces in ${file.name} …` : `Reading ${file.name} …`;
     byId("busy").hidden = false;
     try {
       const { faces, notices } = await api.photo(file, align);
+      if (turn !== this.#turn) return; // another photo was given meanwhile
       for (const notice of notices) toast(notice);
       this.#offer(faces);
       if (faces.length) this.store.pick(faces[0]);
     } catch (error) {
       this.#fault(error, file, align);
     } finally {
-      byId("busy").hidden = true;
+      if (turn === this.#turn) byId("busy").hidden = true;
     }
   }
 
   #fault(error, file, align) {
     if (error instanceof LostServer) return;
     // A picture that is cropped as the faces trained on are may have no face for the finder, and is good all the same.
-    const whole = align && error instanceof ServerError && error.status === 422;
+    const whole = align && error instanceof ServerError && error.status === 422 && error.message.startsWith("No face");
     toastFault(error, whole ? { action: { label: "Take the whole picture", run: () => this.send(file, false) } } : {});
   }
 

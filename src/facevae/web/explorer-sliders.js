@@ -38,7 +38,7 @@ export class Sliders {
     const id = `slider-${index}`;
     const shown = spaced(name);
     const input = element("input", { type: "range", id, min: -REACH, max: REACH, step: 0.05, value: 0, "data-name": name });
-    const output = element("output", { for: id, text: "0" });
+    const output = element("output", { for: id, "aria-live": "off", text: "0" });
     const keep = element("input", { type: "checkbox", "data-name": name, "aria-label": `keep ${shown}` });
     const title = this.whyNoKeep ?? `Hold ${shown} still while others move`;
     const item = element(
@@ -74,6 +74,11 @@ export class Sliders {
       event.preventDefault();
       this.store.move(name, 0, event.timeStamp);
     });
+    byId("chips").addEventListener("scroll", () => this.#fadeChips());
+    byId("chips").addEventListener("wheel", (event) => {
+      if (!event.deltaX) byId("chips").scrollLeft += event.deltaY;
+    }, { passive: true });
+    new ResizeObserver(() => this.#fadeChips()).observe(byId("chips"));
     byId("slider-search").addEventListener("input", (event) => this.#search(event.target.value));
   }
 
@@ -101,17 +106,30 @@ export class Sliders {
   #showChips() {
     const chip = (text, label, undo) =>
       element("button", { type: "button", class: "chip", "aria-label": label, title: label, onClick: undo }, `${text} `, element("span", { "aria-hidden": "true", text: "\u00d7" }));
-    const folded = this.names.slice(FIRST);
-    const moved = folded
-      .filter((name) => this.store.moves.has(name))
+    const folded = new Set(this.names.slice(FIRST));
+    // The latest comes first, for it is what there must be room for.
+    const moved = [...this.store.moves.keys()]
+      .reverse()
+      .filter((name) => folded.has(name))
       .map((name) => {
         const text = `${spaced(name)} ${signed(this.store.moves.get(name))}`;
         return chip(text, `${text}: set back to 0`, () => this.store.move(name, 0));
       });
-    const kept = folded
-      .filter((name) => this.store.keep.has(name))
+    const kept = [...this.store.keep]
+      .reverse()
+      .filter((name) => folded.has(name))
       .map((name) => chip(`keep ${spaced(name)}`, `Let ${spaced(name)} go`, () => this.store.hold(name, false)));
-    byId("chips").replaceChildren(...moved, ...kept);
+    const box = byId("chips");
+    const focused = [...box.children].indexOf(document.activeElement);
+    box.replaceChildren(...moved, ...kept);
+    this.#fadeChips();
+    // A chip that was pressed is gone: the keyboard goes on from the next one.
+    if (focused >= 0) (box.children[Math.min(focused, box.children.length - 1)] ?? byId("slider-search")).focus();
+  }
+
+  #fadeChips() {
+    const box = byId("chips");
+    box.classList.toggle("cut", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
   }
 
   #none(text) {

@@ -33,6 +33,9 @@ function drawDisk(context, scene, disk) {
 const LABEL_HEIGHT = 18;
 const BESIDE = { right: [1, 0], left: [-1, 0], above: [0, -1], below: [0, 1] };
 const SIDES = Object.keys(BESIDE);
+const LEFT_SIDES = ["left", "above", "below", "right"];
+const RIGHT_SIDES = ["right", "below", "above", "left"];
+const SWATCH = 14; // px for the dot before the label of a disk: where two disks lie close, it tells which is whose
 
 /** Write every label beside its marker or disk, where it lies on no other; the first of MARKERS choose first, and the disks last. */
 function drawLabels(context, scene) {
@@ -41,11 +44,11 @@ function drawLabels(context, scene) {
   context.textBaseline = "middle";
   const kinds = Object.keys(MARKERS);
   const ordered = [...scene.markers].sort((a, b) => kinds.indexOf(a.kind) - kinds.indexOf(b.kind));
-  // Of two disks the left one's label stands on the left, so that the labels keep apart.
+  // Of two disks the left one's label stands on the left, so that neither seems to belong to the other.
   const leftmost = scene.disks.length > 1 ? Math.min(...scene.disks.map((disk) => disk.x)) : -Infinity;
   const places = [
     ...ordered.map((marker) => ({ ...marker, reach: shapeOf(marker).reach, sides: SIDES, optional: shapeOf(marker).optional })),
-    ...scene.disks.map((disk) => ({ ...disk, reach: DISK, sides: disk.x === leftmost ? ["left", "right", "above", "below"] : SIDES })),
+    ...scene.disks.map((disk) => ({ ...disk, reach: DISK, sides: disk.x === leftmost ? LEFT_SIDES : RIGHT_SIDES, swatch: scene.colours.classes[disk.class] })),
   ];
   const taken = places.map(({ x, y, reach }) => ({ x, y, width: 2 * reach, height: 2 * reach }));
   for (const place of places.filter(({ label }) => label)) {
@@ -54,13 +57,13 @@ function drawLabels(context, scene) {
     const box = free ?? (place.optional ? undefined : boxes[0]);
     if (box === undefined) continue;
     taken.push(box);
-    writeLabel(context, scene.colours, place.label, box);
+    writeLabel(context, scene.colours, place, box);
   }
 }
 
 /** Where a label would be: its middle and its size. */
-function labelBox(context, { x, y, reach, label }, [right, down]) {
-  const width = context.measureText(label).width;
+function labelBox(context, { x, y, reach, label, swatch }, [right, down]) {
+  const width = context.measureText(label).width + (swatch ? SWATCH : 0);
   return { x: x + right * (reach + 7 + width / 2), y: y + down * (reach + 4 + LABEL_HEIGHT / 2), width, height: LABEL_HEIGHT };
 }
 
@@ -73,12 +76,19 @@ function overlap(a, b) {
   return Math.abs(a.x - b.x) < (a.width + b.width) / 2 && Math.abs(a.y - b.y) < (a.height + b.height) / 2;
 }
 
-function writeLabel(context, colours, text, { x, y }) {
+function writeLabel(context, colours, { label, swatch }, { x, y, width }) {
+  const middle = x + (swatch ? SWATCH / 2 : 0);
   context.lineWidth = 4;
   context.strokeStyle = colours.background;
-  context.strokeText(text, x, y);
+  context.strokeText(label, middle, y);
   context.fillStyle = colours.ink;
-  context.fillText(text, x, y);
+  context.fillText(label, middle, y);
+  if (!swatch) return;
+  context.beginPath();
+  context.arc(x - width / 2 + 5, y, 5, 0, 2 * Math.PI);
+  context.stroke();
+  context.fillStyle = swatch;
+  context.fill();
 }
 
 /** Draw a path twice: wide in the colour of the background, and over it in ink, so that it shows on dots of any colour. */

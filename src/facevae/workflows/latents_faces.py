@@ -54,7 +54,10 @@ class OriginalFaces(Closing):
             DataError: the file is damaged, or was changed meanwhile.
         """
         first = self._first
-        return np.concatenate([self._faces.read(first + row, first + row + 1) for row in rows])
+        starts = [0, *(place for place in range(1, len(rows)) if rows[place] != rows[place - 1] + 1)]
+        # Rows that follow each other in one go, and nothing between others: that may be more than fits into memory.
+        runs = [rows[start:stop] for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True)]
+        return np.concatenate([self._faces.read(first + run[0], first + run[-1] + 1) for run in runs])
 
     def close(self) -> None:
         """Close the file."""

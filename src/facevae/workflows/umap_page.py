@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from facevae.errors import UsageError
 from facevae.figures.map_page import Images, MapFaces, Sheets, face_sheets, map_page
 from facevae.progress import Notice, Progress, Report
-from facevae.storage.faces import Faces
 from facevae.storage.latents import Latents
 from facevae.storage.output import check_output, output_path
-from facevae.workflows.latents_faces import why_no_originals
+from facevae.workflows.latents_faces import OriginalFaces, open_originals, why_no_originals
 
 SUFFIXES = (".html", ".htm")
 
@@ -65,11 +64,11 @@ def embedded_faces(options: PageOptions, latents: Latents, rows: NDArray[np.int6
     """
     if options.faces is None:
         return None
-    if latents.faces_fingerprint and options.faces.exists():
-        with Faces(options.faces) as faces:
-            if faces.fingerprint == latents.faces_fingerprint:
-                report(Notice(_warning(options.path, len(rows))))
-                return _sheets(faces, latents, rows, report)
+    originals = open_originals(latents, options.faces)
+    if originals is not None:
+        with originals:
+            report(Notice(_warning(options.path, len(rows))))
+            return _sheets(originals, rows, report)
     reason = why_no_originals(latents, options.faces)
     report(Notice(f"{reason}: {options.path} shows names and attributes, but no faces."))
     return None
@@ -80,14 +79,9 @@ def _warning(path: Path, count: int) -> str:
     return f"{path} will hold {what}: those of CelebA may not be passed on. Leave them out with --no-thumbnails."
 
 
-def _sheets(faces: Faces, latents: Latents, rows: NDArray[np.int64], report: Report) -> Sheets:
-    first = latents.shard.rows.start if latents.shard is not None else 0
-
+def _sheets(originals: OriginalFaces, rows: NDArray[np.int64], report: Report) -> Sheets:
     def read(start: int, stop: int) -> Images:
-        wanted = first + rows[start:stop]
-        # In one go: as rows are usually all, or neighbours of each other, hardly anything is read in vain.
-        images: Images = faces.read(int(wanted[0]), int(wanted[-1]) + 1)[wanted - wanted[0]]
-        return images
+        return originals.read(rows[start:stop].tolist())
 
     def done(count: int) -> None:
         report(Progress("thumbnails", count, len(rows)))
