@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -152,3 +154,14 @@ def test_what_killed_runs_left_is_removed(above: Path) -> None:
     with temporary_folder():
         pass
     assert files(str(above)) == sorted(stays)
+
+
+def test_streams_that_the_shell_closed(workspace: Path) -> None:
+    facevae = f"{shlex.quote(sys.executable)} -m facevae"
+    done = subprocess.run(["sh", "-c", f"{facevae} info faces-32 >&-"], capture_output=True, text=True)
+    said = "Error: standard output is closed: leave it open, or send it into a file.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+    done = subprocess.run(["sh", "-c", f"{facevae} info nothing.h5 2>&-"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+    done = subprocess.run(["sh", "-c", f"{facevae} info --json faces-32 2>&- <&-"], capture_output=True, text=True)
+    assert (done.returncode, json.loads(done.stdout)["kind"]) == (0, "VAE weights")

@@ -5,6 +5,7 @@ A file whose name begins with a dash is taken for options; an error that may com
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -72,10 +73,13 @@ def guarded(command: Command) -> Command:
             tell_interruption()
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            # The reader has gone. Python would complain once more when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_up_stdout()  # the reader has gone
             raise typer.Exit(1) from None
         except OSError as error:
+            if error.errno == errno.EBADF and not error.filename:
+                say("Error: standard output is closed: leave it open, or send it into a file.")
+                _give_up_stdout()
+                raise typer.Exit(1) from None
             where = f"{error.filename}: " if error.filename else ""
             say(f"Error: {where}{(error.strerror or str(error)).lower()}.")
             raise typer.Exit(1) from None
@@ -88,6 +92,11 @@ def guarded(command: Command) -> Command:
             raise typer.Exit(1) from None
 
     return run
+
+
+def _give_up_stdout() -> None:
+    """Let what was not written vanish: Python would complain of it once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interruptible(command: Command, options: dict[str, Any]) -> None:

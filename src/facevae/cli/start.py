@@ -28,6 +28,7 @@ _sent_again = False
 def main() -> None:
     """Run the command line."""
     _listen()
+    _fill_missing_streams()
     try:
         try:
             from facevae.cli.main import main as run
@@ -48,6 +49,18 @@ def main() -> None:
             raise
         _tell_once()
         sys.exit(130)
+
+
+def _fill_missing_streams() -> None:
+    """Where the shell closed a stream (`>&-`), let its number be no other file's: reading ends, writing fails, errors vanish."""
+    for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest number that is free
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _leave_the_explorer(code: object) -> None:
