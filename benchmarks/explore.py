@@ -123,7 +123,7 @@ def build(folder: Path, count: int) -> None:
 
 def figures(name: str, values: dict[str, float]) -> None:
     """Print a line of figures."""
-    print(f"{name:<26}" + "   ".join(f"{key} {value:,.1f}" for key, value in values.items()), flush=True)
+    print(f"{name:<30}" + "   ".join(f"{key} {value:,.1f}" for key, value in values.items()), flush=True)
 
 
 @contextmanager

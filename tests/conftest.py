@@ -28,6 +28,26 @@ settings.register_profile("facevae", deadline=None, max_examples=25, derandomize
 settings.load_profile("facevae")
 
 
+LONGEST = (
+    "test_distributed",
+    "test_browser_explorer",
+    "test_browser_map",
+    "test_cli_umap",
+    "test_pipes",
+    "test_drawn_truth",
+)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests that start processes wait for them half of the time."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that take longest: at the end a core would wait for the other's."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that is the current one; `faces_file` and the like put their files into it."""

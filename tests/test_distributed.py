@@ -249,7 +249,7 @@ def test_two_processes_of_torchrun_and_then_one(start: Any, faces: Path, tmp_pat
     assert_same(tmp_path, tmp_path / "unbroken")
 
 
-@pytest.mark.parametrize("recipe", ["note", "detail"])
+@pytest.mark.parametrize("recipe", [pytest.param("note", marks=pytest.mark.slow), "detail"])
 def test_one_process_and_then_two_of_its_own(start: Any, faces: Path, tmp_path: Path, recipe: str) -> None:
     how = {"recipe": recipe, "schedule": "constant"}
     alone(tmp_path, faces, epochs=1, **how)
@@ -262,6 +262,7 @@ def test_one_process_and_then_two_of_its_own(start: Any, faces: Path, tmp_path: 
     assert_same(tmp_path, tmp_path / "unbroken")
 
 
+@pytest.mark.slow
 def test_three_processes_and_an_image_that_sits_out(start: Any, faces: Path, tmp_path: Path) -> None:
     run = start(processes=3, epochs=2, batch_size=14)
     assert run.end() == 0, run.said
@@ -300,6 +301,7 @@ def test_the_second_of_two_is_killed(start: Any, faces: Path, tmp_path: Path) ->
     assert_goes_on(tmp_path, faces)
 
 
+@pytest.mark.slow
 def test_the_second_of_two_under_torchrun_is_killed(start: Any, faces: Path, tmp_path: Path) -> None:
     run = start(torchrun=True, processes=2, epochs=500).training()
     os.kill(run.ranks[1], signal.SIGKILL)
@@ -313,7 +315,7 @@ def test_the_second_of_two_under_torchrun_is_killed(start: Any, faces: Path, tmp
     assert_goes_on(tmp_path, faces)
 
 
-@pytest.mark.parametrize("when", ["early", "training"])
+@pytest.mark.parametrize("when", [pytest.param("early", marks=pytest.mark.slow), "training"])
 def test_the_first_of_two_is_killed(start: Any, when: str) -> None:
     """Then the second ends too: from training, and before it has even met the first."""
     run: Run = start(processes=2, epochs=500)
@@ -347,7 +349,7 @@ def test_a_rank_that_never_comes(faces: Path, tmp_path: Path, monkeypatch: pytes
 # ---------------------------------------------------------------------------------------------------- requests to end
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("how", [pytest.param("Ctrl-C", marks=pytest.mark.slow), "SIGTERM"])
 def test_an_interruption_ends_both(start: Any, faces: Path, tmp_path: Path, how: str) -> None:
     run = start(processes=2, epochs=500).training()
     if how == "Ctrl-C":

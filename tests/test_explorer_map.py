@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import facevae
 import support
 from exploring import FAKE_FIT, edit, fake_fit, prior_model, put_explored, session_here, wait_for
+from facevae import provenance
 from facevae.errors import DataError, MismatchError, UsageError
 from facevae.explorer.explore import open_session
 from facevae.explorer.face_map import FaceMap
@@ -240,7 +241,7 @@ def test_a_fit_moves_the_dots_and_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
     try:
         face_map = fitted(mean, said, save=Path("map.h5"), latents=Path("latents.h5"))
     finally:
-        monkeypatch.setattr("facevae.provenance._command", before)
+        provenance._command = before  # by monkeypatch it would come back afterwards
     assert np.array_equal(face_map.state.points, mean[:, :2] * 2)
     assert (face_map.state.method, face_map.state.revision, face_map.state.status) == ("UMAP", 2, "ready")
     assert said.notices == ["The map is kept in map.h5, for the next time."]
