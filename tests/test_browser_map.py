@@ -591,6 +591,7 @@ def test_both_ways_to_draw_look_alike(visit: Visits, html: Path) -> None:
     assert np.abs(first - first.mean()).mean() > 3
 
 
+@pytest.mark.slow
 def test_a_graphics_processor_that_is_lost(shown: Map) -> None:
     page = shown.page
     page.evaluate("mapPage.map._dots._gl.getExtension('WEBGL_lose_context').loseContext()")
@@ -729,6 +730,7 @@ def test_the_dots_of_an_older_map_lie_beneath(visit: Visits, tmp_path: Path) -> 
     assert shown.selected == list(range(COUNT))
 
 
+@pytest.mark.slow
 def test_as_many_dots_as_celeba_has(visit: Visits, tmp_path: Path) -> None:
     count = 202_599
     random = np.random.default_rng(1)

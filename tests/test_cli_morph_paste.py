@@ -197,6 +197,7 @@ def test_an_animation_of_the_photograph(model: FaceModel, frame: Path) -> None:
     np.testing.assert_array_equal(last, expected(model, frame, 3))
 
 
+@pytest.mark.slow
 def test_a_large_photograph_is_reduced_for_an_animation(frame: Path) -> None:
     Image.open(frame).resize((1780, 2180), Image.Resampling.BICUBIC).save("large.png")
     outcome = succeed(

@@ -482,6 +482,7 @@ def test_processes_on_other_devices(faces: Path, workspace: Path, monkeypatch: p
     )
 
 
+@pytest.mark.slow
 def test_ranks_that_were_asked_for_different_things_refuse(tmp_path: Path, faces: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -189,6 +189,7 @@ def test_a_smile_shows_teeth_and_lifts_the_corners_of_the_mouth() -> None:
     assert darkest[1] - max(darkest[0], darkest[2]) >= 4
 
 
+@pytest.mark.slow
 def test_a_linear_probe_finds_the_attributes_at_32_pixels() -> None:
     """What a model is to learn must still be there at 32x32: ridge regression on the raw pixels finds it."""
     faces = [random_traits(np.random.default_rng([11, number])) for number in range(800)]

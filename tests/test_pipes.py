@@ -64,6 +64,7 @@ def test_a_face_through_a_pipe() -> None:
     assert pixels(Path("out.png")).shape == pixels(Path("morph.png")).shape
 
 
+@pytest.mark.slow
 def test_names_of_neighbours_for_other_programs() -> None:
     put_pictures(Path("my faces"), 12)
     done = shell(

@@ -471,6 +471,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120, env=environment)
 
 
+@pytest.mark.slow
 def test_two_processes_of_torchrun_write_the_file_of_one(prepared: Path) -> None:
     facevae.encode(output="whole.h5")
     before = files()
