@@ -93,8 +93,16 @@ class FaceLoader:
             yield waiting
 
 
-def load_faces(sources: Sequence[PictureSource], size: int, options: FaceOptions, report: Report) -> list[LoadedFace]:
+def load_faces(
+    sources: Sequence[PictureSource],
+    size: int,
+    options: FaceOptions,
+    report: Report,
+    skipped: list[Skipped] | None = None,
+) -> list[LoadedFace]:
     """Return the faces of pictures as squares of `size` pixels a side; of all faces perhaps more than pictures.
+
+    With `skipped`, those of several pictures that cannot be read, or have no face, are added to it instead of raised.
 
     Raises:
         DataError: one of them is not a readable image, or no face is found in it.
@@ -103,7 +111,12 @@ def load_faces(sources: Sequence[PictureSource], size: int, options: FaceOptions
     loader = FaceLoader(size, options)
     found: list[LoadedFace] = []
     for number, source in enumerate(sources, start=1):
-        found += loader.faces_of(source)
+        try:
+            found += loader.faces_of(source)
+        except DataError as error:
+            if skipped is None or len(sources) == 1:
+                raise
+            skipped.append(Skipped(source_name(source), str(error)))
         if len(sources) > 1:
             report(Progress("read", number, len(sources), "pictures"))
     loader.finding.tell(report)

@@ -12,15 +12,15 @@ import numpy as np
 from facevae.config import FACES_FILE, LATENTS_FILE
 from facevae.errors import DataError, UsageError
 from facevae.model.encoder import Floats, Images
-from facevae.progress import Progress, Report
+from facevae.progress import Report
 from facevae.storage.latents import Latents
 from facevae.storage.output import StrPath
 from facevae.storage.weights import FaceModel
 from facevae.workflows.draws import check_seed, check_temperature
 from facevae.workflows.face_finding import FaceOptions
-from facevae.workflows.face_loading import FaceLoader, LoadedFace, named_images
+from facevae.workflows.face_loading import LoadedFace, load_faces, named_images
 from facevae.workflows.latents_faces import row_of, short_face_name, shown_faces
-from facevae.workflows.picture_sources import PictureSource, as_sources, source_name
+from facevae.workflows.picture_sources import PictureSource, as_sources
 from facevae.workflows.skipped import Skipped, all_skipped, report_skipped
 
 
@@ -136,7 +136,7 @@ def find_faces(
     """
     named = [_named(wanted, model, with_originals, report)] if wanted.names else []
     skipped: list[Skipped] = []
-    loaded = _loaded(wanted.pictures, model.image_size, options, strict, skipped, report)
+    loaded = load_faces(wanted.pictures, model.image_size, options, report, None if strict else skipped)
     if not loaded and skipped and not (wanted.names or wanted.seeds):
         raise DataError(all_skipped(skipped))
     parts = [_encoded(loaded, model)] if loaded else []
@@ -154,31 +154,8 @@ def find_faces(
     )
 
 
-def _loaded(
-    pictures: Sequence[PictureSource],
-    size: int,
-    options: FaceOptions,
-    strict: bool,
-    skipped: list[Skipped],
-    report: Report,
-) -> list[LoadedFace]:
-    loader = FaceLoader(size, options)
-    loaded: list[LoadedFace] = []
-    for number, picture in enumerate(pictures, start=1):
-        try:
-            loaded += loader.faces_of(picture)
-        except DataError as error:
-            if strict or len(pictures) == 1:
-                raise
-            skipped.append(Skipped(source_name(picture), str(error)))
-        if len(pictures) > 1:
-            report(Progress("read", number, len(pictures), "pictures"))
-    loader.finding.tell(report)
-    return loaded
-
-
 def _encoded(loaded: Sequence[LoadedFace], model: FaceModel) -> _Part:
-    names, images = named_images(loaded).names, named_images(loaded).images
+    images, names = named_images(loaded)
     return _Part(names, model.encode(images)[0], images, decoded=False)
 
 
